@@ -1,0 +1,1 @@
+"""Benchmarks: time against the limit, as ratios in one run, and peak memory."""

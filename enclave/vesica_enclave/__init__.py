@@ -1,0 +1,1 @@
+"""The process that a room runs in: settings, server, hardening."""

@@ -1,0 +1,236 @@
+"""Reading request bodies: bounded in bytes and in time, never spooled to disk."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
+
+from vesica.errors import (
+    FormInvalid,
+    MediaTypeUnsupported,
+    RequestInvalid,
+    RequestTooLarge,
+    RequestTooSlow,
+    TooLarge,
+    UploadIncomplete,
+)
+from vesica.limits import (
+    BODY_IDLE_SECONDS_MAX,
+    BODY_SECONDS_MAX,
+    FORM_OVERHEAD_BYTES_MAX,
+    JSON_BODY_BYTES_MAX,
+    SUBMISSION_BYTES_MAX,
+    SUBMISSION_BYTES_PER_SECOND_MIN,
+    SUBMISSION_GRACE_SECONDS,
+)
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+# curl --data-binary says "urlencoded" when it is told nothing else, though it sends the file as it is.
+_RAW_TYPES: Final = (
+    "text/csv",
+    "text/plain",
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",
+    "",
+)
+_UTF8: Final = ("utf-8", "utf8", "us-ascii", "")
+_FIELD: Final = b"csv_file"
+_AS_IT_IS: Final = (b"", b"7bit", b"8bit", b"binary")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_json(request: Request, model: type[Model]) -> Model:
+    """A small JSON body as a model; numbers are read as exact decimals.
+
+    Raises RequestTooLarge, RequestTooSlow, RequestInvalid.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > JSON_BODY_BYTES_MAX:
+                    raise RequestTooLarge(f"a request of more than {JSON_BODY_BYTES_MAX} bytes")
+    except TimeoutError:
+        raise RequestTooSlow(f"the request did not arrive within {BODY_SECONDS_MAX:g} seconds") from None
+    except ClientDisconnect:
+        raise UploadIncomplete("the connection ended before the request did") from None
+    try:
+        document = json.loads(
+            bytes(body), parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_different_names
+        )
+    except (ValueError, ArithmeticError, RecursionError):  # ArithmeticError: an exponent beyond Decimal
+        raise RequestInvalid("the body is not JSON (or names a field twice)") from None
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise RequestInvalid(_what_is_wrong(error, model)) from None
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _different_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a name twice")
+    return dict(pairs)
+
+
+def _what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
+    """Names the model's own fields only: pydantic's message would quote what was sent."""
+    known = set(model.model_fields)
+    places = {
+        str(item["loc"][0]) if item["loc"] else "" for item in error.errors(include_input=False, include_url=False)
+    }
+    wrong = sorted(places & known)
+    parts = [f"{name} is missing or not of its type" for name in wrong]
+    if not places <= known:
+        parts.append(f"the body must be an object with no fields but {', '.join(model.model_fields)}")
+    return "; ".join(parts)
+
+
+async def csv_bytes(request: Request) -> AsyncIterator[bytes]:
+    """The bytes of one CSV as they arrive, from a raw body or from the form field ``csv_file``.
+
+    Raises MediaTypeUnsupported, TooLarge, FormInvalid, UploadIncomplete.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if any(coding.lower() != "identity" for coding in request.headers.getlist("content-encoding")):
+        raise MediaTypeUnsupported("send the CSV as it is, without Content-Encoding")
+    if options.get(b"charset", b"").decode("latin-1").lower() not in _UTF8:
+        raise MediaTypeUnsupported("send the CSV in UTF-8")
+    media = kind.decode("latin-1").lower()
+    if media in _RAW_TYPES:
+        async for chunk in _chunks(request, SUBMISSION_BYTES_MAX):
+            yield chunk
+    elif media == "multipart/form-data":
+        form = _Form(options.get(b"boundary", b""))
+        async for chunk in _chunks(request, SUBMISSION_BYTES_MAX + FORM_OVERHEAD_BYTES_MAX):
+            for piece in form.feed(chunk):
+                yield piece
+        form.finish()
+    else:
+        raise MediaTypeUnsupported(
+            "send the CSV as the body (curl -H 'Content-Type: text/csv' --data-binary @FILE) or as a form "
+            "(curl -F csv_file=@FILE)"
+        )
+
+
+async def _chunks(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
+    """A large body, chunk by chunk, from a sender that keeps sending."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > bytes_max:
+        raise TooLarge(f"a submission may have at most {SUBMISSION_BYTES_MAX} bytes")
+    stream = aiter(request.stream())
+    loop = asyncio.get_running_loop()
+    begun, received = loop.time(), 0
+    while True:
+        try:
+            async with asyncio.timeout(BODY_IDLE_SECONDS_MAX):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise UploadIncomplete(
+                f"nothing arrived for {BODY_IDLE_SECONDS_MAX:g} seconds; send the file again"
+            ) from None
+        except ClientDisconnect:
+            raise UploadIncomplete("the connection ended before the file did; send it again") from None
+        if chunk is None:
+            return
+        received += len(chunk)
+        if received > bytes_max:
+            raise TooLarge(f"a submission may have at most {SUBMISSION_BYTES_MAX} bytes")
+        seconds = loop.time() - begun - SUBMISSION_GRACE_SECONDS
+        if seconds > 0 and received < seconds * SUBMISSION_BYTES_PER_SECOND_MIN:
+            raise UploadIncomplete(f"slower than {SUBMISSION_BYTES_PER_SECOND_MIN} bytes a second; send the file again")
+        if chunk:
+            yield chunk
+
+
+class _Form:
+    """A multipart form that must have exactly one part, ``csv_file``, whose bytes are passed on as they come."""
+
+    def __init__(self, boundary: bytes) -> None:
+        if not boundary:
+            raise FormInvalid("a multipart form needs a boundary in its Content-Type")
+        self._pieces: list[bytes] = []
+        self._header: list[bytes] = [b"", b""]
+        self._headers: dict[bytes, bytes] = {}
+        self._header_bytes = 0
+        self._parts = 0
+        self._ended = False
+        callbacks: MultipartCallbacks = {
+            "on_part_begin": self._part_begin,
+            "on_part_data": self._part_data,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_end": self._end,
+        }
+        try:
+            self._parser = MultipartParser(boundary, callbacks)
+        except FormParserError:
+            raise FormInvalid("the form's boundary is too long; curl -F csv_file=@FILE makes a good one") from None
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The bytes of the file that a chunk of the form holds."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError:
+            raise FormInvalid("this is not a well-formed multipart form") from None
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def finish(self) -> None:
+        """Raises UploadIncomplete unless the form was complete, FormInvalid if it had no ``csv_file``."""
+        if not self._ended:
+            raise UploadIncomplete("the form ended before its last boundary; send the file again")
+        if self._parts != 1:
+            raise FormInvalid("the form has no field csv_file: curl -F csv_file=@FILE")
+
+    def _part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > 1:
+            raise FormInvalid("the form has a second field; send csv_file alone")
+        self._headers = {}
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        self._pieces.append(data[start:end])
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
+        self._header[0] += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
+        self._header[1] += data[start:end]
+
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > FORM_OVERHEAD_BYTES_MAX:
+            raise FormInvalid("the form's part has too long a header")
+
+    def _header_end(self) -> None:
+        self._headers[self._header[0].lower()] = self._header[1]
+        self._header = [b"", b""]
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        if options.get(b"name") != _FIELD:
+            raise FormInvalid("the form's field must be named csv_file: curl -F csv_file=@FILE")
+        if self._headers.get(b"content-transfer-encoding", b"").lower() not in _AS_IT_IS:
+            raise FormInvalid("send csv_file as it is, without a transfer encoding")
+
+    def _end(self) -> None:
+        self._ended = True

@@ -1,0 +1,189 @@
+"""A live room as the event loop sees it: what runs in threads, what runs later, and when answers leave.
+
+Times of answers must say nothing about another party's rows (promise P6). So the room opens, and answers about data
+leave, at moments that do not depend on data: at whole steps after the request, and at 1, 2, 4, 8, ... times
+``OPEN_STEP_SECONDS`` after the last submission. What is left is the order of magnitude of the time that linking takes;
+SECURITY.md says so.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from fastapi import Request
+
+from vesica.errors import RoomClosed, RoomNotOpen, VesicaError
+from vesica.events import Event, emit
+from vesica.intake import Keys
+from vesica.limits import BLOCK_BYTES, OPEN_STEP_SECONDS, OPEN_WAIT_SECONDS_MAX, RELEASE_STEP_SECONDS
+from vesica.release import Question, Release
+from vesica.room import LiveRoom, State
+from vesica_routes.bodies import csv_bytes
+
+T = TypeVar("T")
+
+
+class Hosting:
+    """One room and the tasks that belong to it. All methods run on the event loop."""
+
+    def __init__(self, room: LiveRoom, trusted_header: str | None = None) -> None:
+        self.room = room
+        self.trusted_header = trusted_header
+        self.comparison: Question | None = None  # what /psi/compare asks, once it is settled
+        self._shown: set[int] = set()  # numbers of releases whose answers have left
+        self._settled = asyncio.Event()  # the room is open, or closed
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begins to watch the agreement's closing time. Called once, on the running loop."""
+        if self.room.agreement.closes_at is not None:
+            self._spawn(self._close_at(self.room.agreement.closes_at))
+
+    async def submit(self, party: str, request: Request) -> Keys:
+        """Reads, checks and accepts one submission.
+
+        Raises whatever ``LiveRoom.claim``, ``csv_bytes`` and ``Intake`` raise; the party's place is then free again.
+        """
+        emit(Event.SUBMISSION_STARTED, party=party)
+        try:
+            keys, last = await self._read(party, request)
+        except VesicaError as error:
+            emit(Event.SUBMISSION_REFUSED, party=party, code=error.code)
+            raise
+        emit(Event.SUBMISSION_ACCEPTED, party=party)
+        if last:
+            self._spawn(self._link())
+        return keys
+
+    async def _read(self, party: str, request: Request) -> tuple[Keys, bool]:
+        intake = self.room.claim(party)  # before the first byte is read
+        try:
+            async for block in _blocks(csv_bytes(request)):
+                self._require_not_closed()
+                await asyncio.to_thread(intake.feed, block)
+            keys = await asyncio.to_thread(intake.finish)
+            return keys, self.room.accept(party, keys)
+        except BaseException:  # a cancelled request too: nothing of it is kept, and the party may try again
+            self.room.abandon(party)
+            raise
+
+    def _require_not_closed(self) -> None:
+        """Closing destroys what is half read, too."""
+        if self.room.state is State.CLOSED:
+            raise RoomClosed("this room closed while your file was being read; nothing of it is kept")
+
+    async def release(self, question: Question) -> tuple[Release, bool]:
+        """The answer to a question, and whether it is new; it leaves, or the refusal does, at a fixed step.
+
+        Raises RoomNotOpen, RoomClosed, BudgetExceeded.
+        """
+        await self.settle()
+        release, new = await at_a_step(lambda: self.room.release(question), RELEASE_STEP_SECONDS, self._show)
+        return release, new
+
+    def releases(self) -> tuple[Release, ...]:
+        """Releases whose answers have left. Before its moment a release is not shown: when it was drawn is not to be
+        seen.
+
+        Raises RoomClosed.
+        """
+        return tuple(release for release in self.room.exit().releases() if release.number in self._shown)
+
+    def one_release(self, number: int) -> Release:
+        """One of ``releases``.
+
+        Raises ReleaseNotFound, RoomClosed.
+        """
+        return self.room.exit().get(number if number in self._shown else 0)
+
+    def _show(self, outcome: tuple[Release, bool]) -> None:
+        self._shown.add(outcome[0].number)
+
+    def close(self) -> None:
+        """Closes the room."""
+        if self.room.state is not State.CLOSED:
+            self.room.close()
+            emit(Event.ROOM_CLOSED)
+        self._settled.set()
+
+    async def settle(self) -> None:
+        """Waits until a room that all have submitted to is open.
+
+        Raises RoomNotOpen when that takes too long.
+        """
+        if not self.room.complete:
+            return
+        try:
+            async with asyncio.timeout(OPEN_WAIT_SECONDS_MAX):
+                await self._settled.wait()
+        except TimeoutError:
+            raise RoomNotOpen("all have submitted and the room is still linking; ask again in a while") from None
+
+    async def _link(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun, step = loop.time(), OPEN_STEP_SECONDS
+        try:
+            await asyncio.to_thread(self.room.link)
+            while loop.time() - begun > step:
+                step *= 2
+            await asyncio.sleep(begun + step - loop.time())
+            self.room.open()
+        except Exception:
+            # A room that cannot link will never answer: better closed, with its data gone, than collecting for ever.
+            emit(Event.LINKING_FAILED, level=40)
+            self.close()
+            raise
+        emit(Event.ROOM_OPENED)
+        self._settled.set()
+
+    async def _close_at(self, moment: datetime) -> None:
+        # In short sleeps, by the wall clock each time: it may be set meanwhile.
+        while (left := (moment - datetime.now(UTC)).total_seconds()) > 0:  # noqa: ASYNC110 (there is no event to wait for)
+            await asyncio.sleep(min(left, 60))
+        self.close()
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in fewer, larger pieces: a thread is asked once a block, not once a packet."""
+    waiting: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        waiting.append(chunk)
+        size += len(chunk)
+        if size >= BLOCK_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+async def at_a_step(work: Callable[[], T], step_seconds: float, done: Callable[[T], None]) -> T:
+    """Does some work in a thread and returns, or raises, at a whole number of steps after now.
+
+    done: told the outcome at that moment, on the event loop; also when the asker is gone by then, for work that has
+    begun goes on to its end.
+    """
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+
+    def moment() -> float:
+        return begun + (int((loop.time() - begun) / step_seconds) + 1) * step_seconds
+
+    def tell(task: asyncio.Task[T]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            loop.call_at(moment(), done, task.result())
+
+    task = loop.create_task(asyncio.to_thread(work))
+    task.add_done_callback(tell)
+    try:
+        outcome = await asyncio.shield(task)
+    finally:
+        await asyncio.sleep(moment() - loop.time())
+    done(outcome)
+    return outcome

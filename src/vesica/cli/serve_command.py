@@ -1,0 +1,83 @@
+"""``vesica serve``: loads the server's side by name, which a party's machine need not have."""
+
+import argparse
+import importlib
+from pathlib import Path
+
+from vesica.cli.common import add_command
+from vesica.cli.exits import Exit
+from vesica.errors import VesicaError
+from vesica.refusals import FileUnreadable
+
+_TEXT = """
+Runs a room: one process that carries out one agreement, once. It holds every submission in memory
+only; when it ends, everything is gone. It prints one line when it is ready, and stops on Ctrl-C or
+SIGTERM. (There is no --json: that line is all it says on stdout.)
+
+This version has no attestation and no encryption of its own: whoever runs the machine could read its
+memory, and --host other than a loopback address needs something in front of it that speaks TLS.
+
+examples:
+  vesica serve agreement.toml
+  vesica serve agreement.toml --port 0                  a free port, named in the line it prints
+  vesica serve agreement.toml --trusted-header X-OBLV-User-Name      behind a proxy that authenticates
+"""
+_PORT_MAX = 65_535
+
+
+class CannotListen(VesicaError):
+    """The address to listen on cannot be had."""
+
+    code = "cannot-listen"
+
+
+class ServerMissing(VesicaError):
+    """The packages that a room needs are not installed."""
+
+    code = "server-missing"
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command."""
+    parser = add_command(commands, "serve", "run a room", _TEXT)
+    parser.add_argument("agreement", metavar="AGREEMENT", type=Path, help="the agreement's file")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=8443, help="port to listen on; 0: a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--trusted-header",
+        metavar="NAME",
+        help="believe this header when it names the party; only behind a proxy that sets it and lets none through",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=["debug", "info", "warning", "error"],
+        default="info",
+        help="how much to log, on stderr (default: %(default)s)",
+    )
+    parser.set_defaults(run=_serve)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > _PORT_MAX:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to {_PORT_MAX}")
+    return int(text)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    try:
+        server = importlib.import_module("vesica_enclave.serve")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "vesica":  # ours, and not there: a bug, not a missing package
+            raise
+        raise ServerMissing("a room needs more packages than a party: pip install 'vesica[server]'") from None
+    try:
+        return int(server.serve(args.agreement, args.host, args.port, args.trusted_header, args.log_level))
+    except KeyboardInterrupt:
+        return Exit.OK
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        if error.filename is not None:
+            raise FileUnreadable(f"cannot read {args.agreement}: {why}") from None
+        raise CannotListen(f"cannot listen on {args.host}:{args.port}: {why}") from None

@@ -1,0 +1,53 @@
+"""Every bound in one place, unit last. What is not bounded here is bounded by something that is."""
+
+from typing import Final
+
+# The agreement
+AGREEMENT_BYTES_MAX: Final = 64 * 2**10
+PARTIES_MAX: Final = 12  # the room holds one integer for each of the 2**n cells of the Venn diagram
+PARTIES_MIN: Final = 2
+KEY_COLUMNS_MAX: Final = 16
+NAME_CHARACTERS_MAX: Final = 64
+COLUMN_NAME_CHARACTERS_MAX: Final = 128
+NORMALISERS_MAX: Final = 8
+
+# Budgets, in nano-epsilon (1e-9). Above 100 a limit protects nobody; below 1e-6 a release is a billion wide.
+NANO: Final = 10**9
+EPSILON_LIMIT_NANO_MAX: Final = 100 * NANO
+EPSILON_RELEASE_NANO_MIN: Final = 1_000
+EPSILON_TEXT_CHARACTERS_MAX: Final = 40
+
+# A submission
+SUBMISSION_BYTES_MAX: Final = 16 * 2**30
+SUBMISSION_ROWS_MAX: Final = 2**30
+VALUE_BYTES_MAX: Final = 4 * 2**10  # an id longer than this is a mistake; it also bounds the work of keying a block
+HEADER_BYTES_MAX: Final = 16 * 2**10
+BLOCK_BYTES: Final = 2**20  # what is parsed at once: large enough for numpy, small enough for a processor's cache
+RECORD_BYTES_MAX: Final = 2**18  # most often met by a quote that is never closed
+
+# A room
+RELEASES_MAX: Final = 100_000  # stored answers; budgets end long before
+
+# Time. Answers about data leave at whole multiples of a step after the request, never "when ready" (promise P6).
+RELEASE_STEP_SECONDS: Final = 0.1
+OPEN_STEP_SECONDS: Final = 0.25  # the first moment at which a room may open after the last submission; then it doubles
+OPEN_WAIT_SECONDS_MAX: Final = 30.0
+HEADER_SECONDS_MAX: Final = 10.0
+BODY_SECONDS_MAX: Final = 10.0
+BODY_IDLE_SECONDS_MAX: Final = 20.0
+SUBMISSION_GRACE_SECONDS: Final = 60.0
+SUBMISSION_BYTES_PER_SECOND_MIN: Final = 16 * 2**10  # on average, after the grace
+KEEP_ALIVE_SECONDS_MAX: Final = 10
+WRITE_SECONDS_MAX: Final = 60.0  # for a client to take the answers that wait for it
+
+# HTTP
+JSON_BODY_BYTES_MAX: Final = 16 * 2**10
+HEADERS_BYTES_MAX: Final = 32 * 2**10
+HEADERS_COUNT_MAX: Final = 100
+CONNECTIONS_MAX: Final = 1_000
+PIPELINED_MAX: Final = 128  # requests of one connection that wait for the answers before theirs
+DISCARDED_BODY_BYTES_MAX: Final = (
+    4 * 2**20
+)  # read and thrown away after an early refusal, so that the client can read it
+FORM_OVERHEAD_BYTES_MAX: Final = 16 * 2**10  # boundaries and part headers of a multipart submission
+TOKEN_BITS: Final = 256
