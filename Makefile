@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := src attestation routes enclave tests bench
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test party lint bench lock clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/'
@@ -14,6 +14,13 @@ demo: $(VENV)/.server    ## two parties, one room, on this machine: from agreeme
 
 test: $(VENV)/.dev       ## every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+party: $(VENV)/.python   ## tests/party with the wheel alone, as a party installs it
+	rm -rf $(VENV)/party && $(PYTHON) -m venv $(VENV)/party
+	$(VENV)/party/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt -r requirements/party-test.txt
+	$(VENV)/party/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(VENV)/party/wheel .
+	$(VENV)/party/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(VENV)/party/wheel/vesica-*.whl
+	$(VENV)/party/bin/python -m pytest -q tests/party
 
 lint: $(VENV)/.dev       ## format, linters, types, import contracts
 	$(BIN)/ruff format --check $(SOURCES)

@@ -12,4 +12,5 @@ compile() {
 printf 'hatchling>=1.27\n' | compile build.txt -
 compile client.txt pyproject.toml
 compile server.txt pyproject.toml --extra server
+compile party-test.txt pyproject.toml --group party-test
 compile dev.txt pyproject.toml --extra server --extra pandas --group dev

@@ -1,3 +1,1 @@
-"""Evidence of where a room runs: produced inside, verified outside. Empty until it can be done for real; see
-README.md here.
-"""
+"""Evidence of where a room runs: produced inside, verified outside. README.md beside this file is the map."""

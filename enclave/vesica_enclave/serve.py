@@ -1,42 +1,81 @@
 """The composition root: an agreement becomes a room, the room an app, the app a process that answers."""
 
 import asyncio
+import ipaddress
 import logging
 import resource
+import secrets
 import signal
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi import FastAPI
 
-from vesica.agreement import Agreement, parse_agreement
-from vesica.errors import AgreementInvalid
+from vesica.agreement import Agreement, as_document, digest, parse_agreement
+from vesica.errors import AgreementInvalid, EvidenceUnavailable, InsecurePlainHttpRefused
 from vesica.events import Event, emit
 from vesica.limits import AGREEMENT_BYTES_MAX, KEEP_ALIVE_SECONDS_MAX
+from vesica.receipt import ReceiptLog
 from vesica.room import LiveRoom
+from vesica_attestation.attester import Attester, Supplies, choose, from_file
+from vesica_attestation.binding import FIELD_BYTES, Identity
+from vesica_attestation.confidential_space.attester import AUDIENCE
+from vesica_attestation.errors import AttesterUnavailable
+from vesica_attestation.evidence import Kind as EvidenceKind
+from vesica_attestation.software import WARNING as SOFTWARE_WARNING
+from vesica_enclave.identity import RoomKeys, tls_context
 from vesica_enclave.logs import configure_logging
 from vesica_enclave.protocol import BoundedProtocol
 from vesica_routes.app import create_app
+from vesica_routes.proving import Proving
 
 _BACKLOG: Final = 256
 
 
-def serve(agreement_path: Path, host: str, port: int, trusted_header: str | None, log_level: str) -> int:
-    """Runs one room until it is told to stop (SIGINT, SIGTERM). port 0: a free one, which the line on stdout tells.
+@dataclass(frozen=True)
+class Settings:
+    """How a room is run; the agreement says what it does.
 
-    Raises AgreementInvalid for an agreement that cannot be carried out, OSError where the address cannot be taken.
-    Whatever the room held dies with the process.
+    tdx_collateral, snp_certificate, audience: what ``attester.Supplies`` says of them. port 0: a free one. attester: a
+    name that ``vesica_attestation.attester.choose`` knows. plain_http: no TLS, on loopback only, for a proxy on the
+    same machine that has its own; no client of ours sends anything there.
     """
-    agreement = _read(agreement_path)
-    configure_logging(log_level)
+
+    agreement_path: Path
+    host: str = "127.0.0.1"
+    port: int = 8443
+    attester: str = "auto"
+    trusted_header: str | None = None
+    log_level: str = "info"
+    insecure_plain_http: bool = False
+    tdx_collateral: Path | None = None
+    snp_certificate: Path | None = None
+    audience: str | None = None
+
+
+def serve(settings: Settings) -> int:
+    """Runs one room until it is told to stop (SIGINT, SIGTERM). A line on stdout tells when and where it answers.
+
+    Raises AgreementInvalid for an agreement that cannot be carried out, EvidenceUnavailable where the evidence that was
+    asked for cannot be had, OSError where the address cannot be taken, InsecurePlainHttpRefused. Whatever the room held
+    dies with the process.
+    """
+    if settings.insecure_plain_http and not _is_loopback(settings.host):
+        raise InsecurePlainHttpRefused("plain http is for loopback addresses only: tokens and files would be readable")
+    agreement = _read(settings.agreement_path)
+    configure_logging(settings.log_level)
     # Hardening as a whole is for the deployment; this one is free everywhere: a crash must not write memory to disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    app = create_app(LiveRoom(agreement), trusted_header=trusted_header)
+    attester = _attester(settings)
+    app, tls_key = _room(agreement, attester, settings.trusted_header)
     config = uvicorn.Config(
         app,
         http=BoundedProtocol,
@@ -48,24 +87,45 @@ def serve(agreement_path: Path, host: str, port: int, trusted_header: str | None
         server_header=False,
         date_header=False,
         proxy_headers=False,
+        ssl_context_factory=None if settings.insecure_plain_http else lambda *_: tls_context(tls_key, settings.host),
         timeout_keep_alive=KEEP_ALIVE_SECONDS_MAX,
         timeout_graceful_shutdown=KEEP_ALIVE_SECONDS_MAX,
     )
     # uvicorn sets levels of its own when it is configured; with them its trace would count the bytes of bodies.
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    with _listen(host, port) as listener:
-        shown = f"[{host}]" if ":" in host else host
-        ready = f'vesica: room "{agreement.name}" is ready at http://{shown}:{listener.getsockname()[1]}'
-        if trusted_header is not None:
-            emit(Event.TRUSTED_HEADER_ON, level=logging.WARNING)
-            sys.stderr.write(
-                f"vesica: WARNING: whoever can reach this port can be any party, by sending {trusted_header}.\n"
-                "vesica: WARNING: let nobody reach it but a proxy that authenticates and sets that header itself.\n"
-            )
+    with _listen(settings.host, settings.port) as listener:
+        shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+        scheme = "http" if settings.insecure_plain_http else "https"
+        ready = f'vesica: room "{agreement.name}" is ready at {scheme}://{shown}:{listener.getsockname()[1]}'
+        _warn(settings, attester)
         asyncio.run(_Announcing(config, ready).serve(sockets=[listener]))
     emit(Event.STOPPING)
     return 0
+
+
+def _attester(settings: Settings) -> Attester:
+    supplies = Supplies(
+        collateral=None if settings.tdx_collateral is None else from_file(settings.tdx_collateral),
+        certificate=None if settings.snp_certificate is None else from_file(settings.snp_certificate),
+        audience=AUDIENCE if settings.audience is None else settings.audience,
+    )
+    try:
+        return choose(settings.attester, supplies)
+    except AttesterUnavailable as error:
+        raise EvidenceUnavailable(
+            f"no evidence of where this runs can be had: {error} (to try things out: --attester insecure-software)"
+        ) from None
+
+
+def _room(
+    agreement: Agreement, attester: Attester, trusted_header: str | None
+) -> tuple[FastAPI, ec.EllipticCurvePrivateKey]:
+    """The app of a room with fresh keys, and its TLS key. Nothing here holds the other two: the room drops them."""
+    keys = RoomKeys()
+    identity = keys.identity(digest(agreement))
+    room = LiveRoom(agreement, _opening(agreement, keys, identity, attester), keys.hpke)
+    return create_app(room, Proving(attester, identity), trusted_header=trusted_header), keys.tls
 
 
 class _Announcing(uvicorn.Server):
@@ -92,6 +152,46 @@ class _Announcing(uvicorn.Server):
             emit(Event.SERVING)
             sys.stdout.write(f"{self._ready}\n")
             sys.stdout.flush()
+
+
+def _opening(agreement: Agreement, keys: RoomKeys, identity: Identity, attester: Attester) -> ReceiptLog:
+    """The first receipt: the agreement, and evidence that the key which signs receipts lives here.
+
+    Its nonce is the room's own: this evidence is to last, and a party that wants fresh evidence asks with its own
+    nonce.
+    """
+    binding = identity.bind(secrets.token_bytes(FIELD_BYTES))
+    try:
+        evidence = attester.attest(binding.report_data())
+    except AttesterUnavailable as error:
+        raise EvidenceUnavailable(f"this machine gives no evidence of where it runs: {error}") from None
+    opening = {"agreement": as_document(agreement), "binding": binding.to_json(), "evidence": evidence.to_json()}
+    return ReceiptLog(keys.receipt, digest(agreement), opening)
+
+
+def _warn(settings: Settings, attester: Attester) -> None:
+    """Says aloud whatever makes this room less than it should be."""
+    warnings: list[tuple[Event, str]] = []
+    if attester.kind is EvidenceKind.INSECURE_SOFTWARE:
+        warnings.append((Event.INSECURE_SOFTWARE_ATTESTER, f"{SOFTWARE_WARNING} Not for real data."))
+    if settings.insecure_plain_http:
+        warnings.append((Event.INSECURE_PLAIN_HTTP, "INSECURE: no TLS. Whoever can listen on this machine reads all."))
+    if settings.trusted_header is not None:
+        text = (
+            f"whoever can reach this port can be any party, by sending {settings.trusted_header}. Let nobody reach it "
+            "but a proxy that authenticates and sets that header itself."
+        )
+        warnings.append((Event.TRUSTED_HEADER_ON, text))
+    for event, text in warnings:
+        emit(event, level=logging.WARNING)
+        sys.stderr.write(f"vesica: WARNING: {text}\n")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _read(path: Path) -> Agreement:

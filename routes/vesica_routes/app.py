@@ -1,10 +1,10 @@
 """The app: every entry point across the trust boundary, in one list."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Request
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
@@ -14,29 +14,39 @@ from vesica.epsilon import parse_epsilon
 from vesica.errors import VesicaError
 from vesica.events import Event, emit
 from vesica.limits import RELEASES_MAX
-from vesica.release import Question, ask, plan
+from vesica.release import Question, Release, ask, plan
 from vesica.room import LiveRoom
 from vesica_routes import problems, psi, wire
 from vesica_routes.auth import party_of
 from vesica_routes.bodies import read_json
-from vesica_routes.hosting import Hosting
+from vesica_routes.hosting import STOPPED, Hosting
 from vesica_routes.openapi import CSV_BODY, json_body, refusals
+from vesica_routes.proving import Proving, parse_nonce
 
-router = APIRouter()
+
+class Uncached(JSONResponse):
+    """JSON that nobody on the way may keep."""
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """The headers of an answer, with the one that every answer has."""
+        super().init_headers({**problems.NO_STORE, **(headers or {})})
+
+
+router = APIRouter(default_response_class=Uncached)
 STORED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": wire.ReleaseDocument, "description": "The stored answer to the same question; free."}
 }
 
 
-def create_app(room: LiveRoom, *, trusted_header: str | None = None) -> FastAPI:
+def create_app(room: LiveRoom, proving: Proving, *, trusted_header: str | None = None) -> FastAPI:
     """The ASGI app of one room. trusted_header: by which an authenticating proxy names the party, or None."""
-    hosting = Hosting(room, trusted_header)
+    hosting = Hosting(room, proving, trusted_header)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         hosting.start()
         yield
-        hosting.close()
+        hosting.close(STOPPED)
 
     app = FastAPI(
         title="Vesica",
@@ -71,12 +81,19 @@ def _party(request: Request, _: Annotated[object, Depends(_bearer)]) -> str:
     return party_of(request, hosting.room.agreement, hosting.trusted_header)
 
 
+Nonce = Annotated[
+    str, Query(description="32 random bytes of yours, in hex.", json_schema_extra={"pattern": "^[0-9a-f]{64}$"})
+]
 Here = Annotated[Hosting, Depends(_hosting)]
 Party = Annotated[str, Depends(_party)]
 
 
 def _answer(document: BaseModel, status: int = 200) -> Response:
-    return JSONResponse(document.model_dump(mode="json"), status, headers=problems.NO_STORE)
+    return Uncached(document.model_dump(mode="json"), status)
+
+
+def _released(hosting: Hosting, release: Release) -> wire.ReleaseDocument:
+    return wire.ReleaseDocument.of(release, hosting.room.digest, hosting.room.release_receipt(release))
 
 
 def _question(hosting: Hosting, body: wire.QuestionBody) -> Question:
@@ -98,6 +115,17 @@ async def agreement(here: Here) -> wire.AgreementDocument:
     return wire.AgreementDocument(digest=here.room.digest, agreement=document)
 
 
+@router.get("/attestation", responses=refusals(422, 503))
+async def attestation(nonce: Nonce, here: Here) -> wire.AttestationDocument:
+    """Evidence of where this room runs, over your nonce, the room's keys and the agreement. Appraise it yourself.
+
+    A closed room answers too: who comes for the receipts wants to know from whom.
+    """
+    fresh = parse_nonce(nonce)
+    evidence, binding = await here.proving.attest(fresh)
+    return wire.AttestationDocument(evidence=evidence.to_json(), binding=binding.to_json())
+
+
 @router.get("/room", responses=refusals())
 async def room(here: Here) -> wire.RoomDocument:
     """Where the room is in its life, and who has submitted."""
@@ -110,8 +138,9 @@ async def room(here: Here) -> wire.RoomDocument:
 )  # fmt: skip
 async def submissions(request: Request, party: Party, here: Here) -> Response:
     """Your one CSV, as a raw body or as the form field csv_file. A refused one leaves nothing behind; send it again."""
-    keys = await here.submit(party, request)
-    return _answer(wire.SubmissionDocument(party=party, rows=keys.rows, dropped=keys.dropped), 201)
+    keys, receipt = await here.submit(party, request)
+    document = wire.SubmissionDocument(party=party, rows=keys.rows, dropped=keys.dropped, receipt=dict(receipt))
+    return _answer(document, 201)
 
 
 @router.post(
@@ -137,20 +166,20 @@ async def release(request: Request, party: Party, here: Here) -> Response:
         emit(Event.RELEASE_REFUSED, party=party, code=error.code)
         raise
     emit(Event.RELEASE_MADE if new else Event.RELEASE_REPEATED, party=party, number=made.number)
-    return _answer(wire.ReleaseDocument.of(made, here.room.digest), 201 if new else 200)
+    return _answer(_released(here, made), 201 if new else 200)
 
 
 @router.get("/releases", responses=refusals(401, 409))
 async def releases(_: Party, here: Here) -> wire.ReleasesDocument:
     """All releases so far; free."""
     made = here.releases()
-    return wire.ReleasesDocument(releases=[wire.ReleaseDocument.of(one, here.room.digest) for one in made])
+    return wire.ReleasesDocument(releases=[_released(here, one) for one in made])
 
 
 @router.get("/releases/{number}", response_model=wire.ReleaseDocument, responses=refusals(401, 404, 409, 422))
 async def one_release(number: Annotated[int, Path(ge=1, le=RELEASES_MAX)], _: Party, here: Here) -> Response:
     """One release; the same bytes each time; free."""
-    return _answer(wire.ReleaseDocument.of(here.one_release(number), here.room.digest))
+    return _answer(_released(here, here.one_release(number)))
 
 
 @router.get("/budgets", responses=refusals(401, 409))
@@ -160,7 +189,12 @@ async def budgets(_: Party, here: Here) -> wire.BudgetsDocument:
 
 
 @router.post("/close", responses=refusals(401))
-async def close(_: Party, here: Here) -> wire.ClosedDocument:
-    """Destroys all data and keys, for good. Afterwards only GET /room, /agreement and /healthz answer."""
-    here.close()
-    return wire.ClosedDocument()
+async def close(party: Party, here: Here) -> wire.ClosedDocument:
+    """Destroys all data and keys, for good. Afterwards GET /room, /receipts, /agreement and /healthz answer."""
+    return wire.ClosedDocument(receipt=dict(here.close(party)))
+
+
+@router.get("/receipts", responses=refusals(401))
+async def receipts(_: Party, here: Here) -> wire.ReceiptsDocument:
+    """Every receipt so far, in order: keep them, they can be checked offline. They answer after closing, too."""
+    return wire.ReceiptsDocument(receipts=[dict(receipt) for receipt in here.room.receipts.all()])

@@ -9,17 +9,24 @@ SECURITY.md says so.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from fastapi import Request
 
 from vesica.errors import RoomClosed, RoomNotOpen, VesicaError
 from vesica.events import Event, emit
-from vesica.intake import Keys
+from vesica.intake import Intake, Keys
 from vesica.limits import BLOCK_BYTES, OPEN_STEP_SECONDS, OPEN_WAIT_SECONDS_MAX, RELEASE_STEP_SECONDS
+from vesica.receipt import Envelope
 from vesica.release import Question, Release
 from vesica.room import LiveRoom, State
-from vesica_routes.bodies import csv_bytes
+from vesica_routes.bodies import csv_bytes, is_sealed, sealed_bytes
+from vesica_routes.proving import Proving
+
+# Who closed a room, where it was no party. Names of parties cannot begin with a parenthesis.
+_CLOSING_TIME: Final = "(closing time)"
+_FAULT: Final = "(a fault)"
+STOPPED: Final = "(the process was stopped)"
 
 T = TypeVar("T")
 
@@ -27,8 +34,9 @@ T = TypeVar("T")
 class Hosting:
     """One room and the tasks that belong to it. All methods run on the event loop."""
 
-    def __init__(self, room: LiveRoom, trusted_header: str | None = None) -> None:
+    def __init__(self, room: LiveRoom, proving: Proving, trusted_header: str | None = None) -> None:
         self.room = room
+        self.proving = proving
         self.trusted_header = trusted_header
         self.comparison: Question | None = None  # what /psi/compare asks, once it is settled
         self._shown: set[int] = set()  # numbers of releases whose answers have left
@@ -40,33 +48,43 @@ class Hosting:
         if self.room.agreement.closes_at is not None:
             self._spawn(self._close_at(self.room.agreement.closes_at))
 
-    async def submit(self, party: str, request: Request) -> Keys:
+    async def submit(self, party: str, request: Request) -> tuple[Keys, Envelope]:
         """Reads, checks and accepts one submission.
 
         Raises whatever ``LiveRoom.claim``, ``csv_bytes`` and ``Intake`` raise; the party's place is then free again.
         """
         emit(Event.SUBMISSION_STARTED, party=party)
         try:
-            keys, last = await self._read(party, request)
+            keys, receipt, last = await self._read(party, request)
         except VesicaError as error:
             emit(Event.SUBMISSION_REFUSED, party=party, code=error.code)
             raise
         emit(Event.SUBMISSION_ACCEPTED, party=party)
         if last:
             self._spawn(self._link())
-        return keys
+        return keys, receipt
 
-    async def _read(self, party: str, request: Request) -> tuple[Keys, bool]:
+    async def _read(self, party: str, request: Request) -> tuple[Keys, Envelope, bool]:
         intake = self.room.claim(party)  # before the first byte is read
         try:
-            async for block in _blocks(csv_bytes(request)):
-                self._require_not_closed()
-                await asyncio.to_thread(intake.feed, block)
+            if is_sealed(request):
+                await self._unseal(party, request, intake)
+            else:
+                async for block in _blocks(csv_bytes(request)):
+                    self._require_not_closed()
+                    await asyncio.to_thread(intake.feed, block)
             keys = await asyncio.to_thread(intake.finish)
-            return keys, self.room.accept(party, keys)
+            return keys, *self.room.accept(party, keys)
         except BaseException:  # a cancelled request too: nothing of it is kept, and the party may try again
             self.room.abandon(party)
             raise
+
+    async def _unseal(self, party: str, request: Request, intake: Intake) -> None:
+        unsealer = self.room.unsealer(party)
+        async for block in _blocks(sealed_bytes(request)):
+            self._require_not_closed()
+            await asyncio.to_thread(lambda sealed: intake.feed(unsealer.feed(sealed)), block)
+        await asyncio.to_thread(lambda: intake.feed(unsealer.finish()))
 
     def _require_not_closed(self) -> None:
         """Closing destroys what is half read, too."""
@@ -98,14 +116,17 @@ class Hosting:
         return self.room.exit().get(number if number in self._shown else 0)
 
     def _show(self, outcome: tuple[Release, bool]) -> None:
+        self.room.release_receipt(outcome[0])  # also when nobody is left to read the answer
         self._shown.add(outcome[0].number)
 
-    def close(self) -> None:
-        """Closes the room."""
-        if self.room.state is not State.CLOSED:
-            self.room.close()
+    def close(self, by: str) -> Envelope:
+        """Closes the room; returns the closing receipt. by: the party, or what else closes it."""
+        before = self.room.state
+        receipt = self.room.close(by)
+        if before is not State.CLOSED:
             emit(Event.ROOM_CLOSED)
         self._settled.set()
+        return receipt
 
     async def settle(self) -> None:
         """Waits until a room that all have submitted to is open.
@@ -132,7 +153,7 @@ class Hosting:
         except Exception:
             # A room that cannot link will never answer: better closed, with its data gone, than collecting for ever.
             emit(Event.LINKING_FAILED, level=40)
-            self.close()
+            self.close(_FAULT)
             raise
         emit(Event.ROOM_OPENED)
         self._settled.set()
@@ -141,7 +162,7 @@ class Hosting:
         # In short sleeps, by the wall clock each time: it may be set meanwhile.
         while (left := (moment - datetime.now(UTC)).total_seconds()) > 0:  # noqa: ASYNC110 (there is no event to wait for)
             await asyncio.sleep(min(left, 60))
-        self.close()
+        self.close(_CLOSING_TIME)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

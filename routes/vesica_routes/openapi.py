@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from vesica.sealed import MEDIA_TYPE
 from vesica_routes import wire
 from vesica_routes.problems import PROBLEM
 
@@ -16,6 +17,7 @@ CSV_BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
+            MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}},
             "text/csv": {"schema": {"type": "string"}, "example": _CSV_EXAMPLE},
             "multipart/form-data": {
                 "schema": {

@@ -33,6 +33,8 @@ _STATUS: Final[Mapping[type[errors.VesicaError], HTTPStatus]] = {
     errors.TooLarge: HTTPStatus(413),
     errors.RequestTooLarge: HTTPStatus(413),
     errors.MediaTypeUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.NonceInvalid: HTTPStatus(422),
+    errors.EvidenceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SubmissionRejected: HTTPStatus(422),
     errors.EpsilonInvalid: HTTPStatus(422),
     errors.QuestionInvalid: HTTPStatus(422),

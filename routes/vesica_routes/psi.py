@@ -40,7 +40,7 @@ def _who(request: Request) -> tuple[Hosting, str]:
 async def submit_list(request: Request) -> Response:
     """Your one CSV, as the form field csv_file."""
     hosting, party = _who(request)
-    keys = await hosting.submit(party, request)
+    keys, _ = await hosting.submit(party, request)
     return JSONResponse(f"Successfully saved {keys.rows} values uloaded by {party}.", headers=NO_STORE)
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vesica.epsilon import format_epsilon
 from vesica.ledger import Ledger
 from vesica.measure import MECHANISM, UNIT
+from vesica.receipt import Envelope
 from vesica.release import Accuracy, Plan, Release
 from vesica.room import LiveRoom
 
@@ -18,7 +19,7 @@ class _Wire(BaseModel):
 
 Epsilon = Annotated[str, Field(description="An exact decimal.", examples=["0.5"])]
 PartyName = Annotated[str, Field(examples=["alice"])]
-NoReceipt = Annotated[None, Field(description="A signed receipt. None is made yet: it needs an attested key.")]
+Receipt = Annotated[dict[str, object], Field(description="A signed statement of the room (a DSSE envelope).")]
 
 
 class QuestionBody(_Wire):
@@ -91,7 +92,7 @@ class SubmissionDocument(_Wire):
     party: PartyName
     rows: int = Field(description="Rows that count.", examples=[34797])
     dropped: int = Field(description='Rows dropped because an earlier one has their key (duplicates = "drop").')
-    receipt: NoReceipt = None
+    receipt: Receipt
 
 
 class AccuracyDocument(_Wire):
@@ -153,10 +154,10 @@ class ReleaseDocument(_Wire):
     accuracy: AccuracyDocument
     unit: str
     agreement_digest: str
-    receipt: NoReceipt = None
+    receipt: Receipt
 
     @classmethod
-    def of(cls, release: Release, agreement_digest: str) -> "ReleaseDocument":
+    def of(cls, release: Release, agreement_digest: str, receipt: Envelope) -> "ReleaseDocument":
         """A release on the wire: the same bytes each time."""
         return cls(
             number=release.number,
@@ -169,6 +170,7 @@ class ReleaseDocument(_Wire):
             accuracy=AccuracyDocument.of(release.accuracy),
             unit=UNIT,
             agreement_digest=agreement_digest,
+            receipt=dict(receipt),
         )
 
 
@@ -212,7 +214,20 @@ class ClosedDocument(_Wire):
     """The room has closed; its data and keys are destroyed."""
 
     state: Literal["closed"] = "closed"
-    receipt: NoReceipt = None
+    receipt: Receipt
+
+
+class ReceiptsDocument(_Wire):
+    """Every receipt so far, in order."""
+
+    receipts: list[Receipt]
+
+
+class AttestationDocument(_Wire):
+    """Evidence, and what it says it is bound to. Neither is to be believed before it was appraised."""
+
+    evidence: dict[str, object]
+    binding: dict[str, str]
 
 
 class Problem(BaseModel):

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vesica.client import Room
     from vesica.errors import VesicaError
+    from vesica.journal import Journal, Keeping
 
     __version__: str
 
-__all__ = ["Room", "VesicaError", "__version__"]
+__all__ = ["Journal", "Keeping", "Room", "VesicaError", "__version__"]
 
-_HOMES = {"Room": "vesica.client", "VesicaError": "vesica.errors"}
+_HOMES = {
+    "Journal": "vesica.journal",
+    "Keeping": "vesica.journal",
+    "Room": "vesica.client",
+    "VesicaError": "vesica.errors",
+}
 
 
 def __getattr__(name: str) -> object:

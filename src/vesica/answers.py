@@ -5,7 +5,7 @@ Amounts of epsilon are exact ``Decimal``; counts and bounds are rows.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -62,12 +62,14 @@ class RoomState:
 class Submission:
     """An accepted submission.
 
-    ``rows`` were kept; ``dropped`` were repetitions that the agreement says to drop.
+    ``rows`` were kept; ``dropped`` were repetitions that the agreement says to drop. receipt: the room's signed
+    statement of it; whoever reads it checks it (``Room`` does).
     """
 
     party: str
     rows: int
     dropped: int
+    receipt: Mapping[str, object] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class Release:
 
     value: the draw itself, which may be negative (so that averages stay unbiased). shown: what people look
     at, never below 0. low, high: the interval that holds the true count with probability 1 -
-    ``accuracy.alpha``. stored: the room had answered this question before, so that it cost nothing.
+    ``accuracy.alpha``. receipt: the room's signed statement of it; whoever reads it checks it (``Room`` does).
+    stored: the room had answered this question before, so that it cost nothing.
     """
 
     number: int
@@ -119,6 +122,7 @@ class Release:
     accuracy: Accuracy
     unit: str
     agreement_digest: str
+    receipt: Mapping[str, object] = field(repr=False)
     stored: bool = False
 
     @property
@@ -195,6 +199,7 @@ def read_submission(document: Mapping[str, object]) -> Submission:
         answer.text("party", NAME_CHARACTERS_MAX),
         answer.integer("rows", least=0),
         answer.integer("dropped", least=0),
+        answer.mapping("receipt"),
     )
 
 
@@ -224,6 +229,21 @@ def read_release(document: Mapping[str, object], *, stored: bool = False) -> Rel
 def read_releases(document: Mapping[str, object]) -> tuple[Release, ...]:
     """``GET /releases``."""
     return tuple(_release(entry, stored=True) for entry in Shape(document).shapes("releases"))
+
+
+def read_closing(document: Mapping[str, object]) -> Mapping[str, object]:
+    """``POST /close``: the receipt of it."""
+    answer = Shape(document)
+    answer.word("state", ["closed"])
+    return answer.mapping("receipt")
+
+
+def read_receipts(document: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
+    """``GET /receipts``: envelopes, not checked in any way."""
+    shapes = document.get("receipts")
+    if not isinstance(shapes, list) or not all(isinstance(one, dict) for one in shapes):
+        raise RoomAnsweredNonsense("the room's answer cannot be used: receipts is not a list of objects")
+    return tuple(shapes)
 
 
 def read_budgets(document: Mapping[str, object]) -> tuple[Budget, ...]:
@@ -258,5 +278,6 @@ def _release(answer: Shape, *, stored: bool) -> Release:
         accuracy=_accuracy(answer.shape("accuracy")),
         unit=answer.text("unit"),
         agreement_digest=answer.hexadecimal("agreement_digest", 64),
+        receipt=answer.mapping("receipt"),
         stored=stored,
     )

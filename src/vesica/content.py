@@ -4,6 +4,7 @@ In order, in bounded memory, never written anywhere.
 """
 
 import csv
+import hashlib
 import importlib
 import io
 import os
@@ -29,14 +30,21 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Content:
-    """What is to be sent. ``length``: bytes, or None where that is not known before the end."""
+    """What is to be sent. ``length``: bytes, or None where that is not known before the end.
+
+    sha256: of all of it, where it was read once before; None where it was not, or cannot be.
+    """
 
     chunks: Iterable[bytes]
     length: int | None
+    sha256: bytes | None = None
 
 
-def from_stream(stream: BinaryIO) -> Content:
-    """The bytes of an open file: a pipe or standard input as well as a regular file."""
+def from_stream(stream: BinaryIO, *, hashed: bool = False) -> Content:
+    """The bytes of an open file: a pipe or standard input as well as a regular file.
+
+    hashed: read a regular file twice, the first time for its digest.
+    """
     length = None
     try:
         mode = os.fstat(stream.fileno())
@@ -50,7 +58,32 @@ def from_stream(stream: BinaryIO) -> Content:
             raise TooLarge(f"the file is larger than the {SUBMISSION_BYTES_MAX} bytes that a submission may have")
     if length is None:
         return Content(iter(lambda: stream.read(CHUNK_BYTES), b""), None)
-    return Content(_exactly(stream, length), length)
+    digest = None
+    if hashed:
+        start, hasher = stream.tell(), hashlib.sha256()
+        for chunk in _exactly(stream, length):
+            hasher.update(chunk)
+        stream.seek(start)
+        digest = hasher.digest()
+    return Content(_exactly(stream, length), length, digest)
+
+
+def hashed(chunks: Iterable[bytes], tell: Callable[[bytes], None]) -> Iterator[bytes]:
+    """The same chunks. Before the last one leaves, ``tell`` gets the SHA-256 of all; if it raises, that one stays."""
+    hasher = hashlib.sha256()
+    held = b""
+    for chunk in chunks:
+        hasher.update(chunk)
+        if held:
+            yield held
+        held = chunk
+    tell(hasher.digest())
+    yield held
+
+
+def changed() -> FileUnreadable:
+    """A file that is not the same from one look to the next."""
+    return FileUnreadable("the file changed while it was read; nothing was submitted")
 
 
 def _exactly(stream: BinaryIO, length: int) -> Iterator[bytes]:
@@ -63,7 +96,7 @@ def _exactly(stream: BinaryIO, length: int) -> Iterator[bytes]:
         chunk = stream.read(min(CHUNK_BYTES, left))
         left -= len(chunk)
         if not chunk or (not left and stream.read(1)):
-            raise FileUnreadable("the file changed while it was read; nothing was submitted")
+            raise changed()
         yield chunk
 
 

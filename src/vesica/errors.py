@@ -204,3 +204,21 @@ class ReceiptInvalid(VesicaError):
     """A receipt, or a chain of them, that does not prove what it says."""
 
     code = "receipt-invalid"
+
+
+class NonceInvalid(VesicaError):
+    """A request for evidence without a nonce of 32 bytes in hex."""
+
+    code = "nonce-invalid"
+
+
+class EvidenceUnavailable(VesicaError):
+    """The room cannot give evidence at this moment."""
+
+    code = "evidence-unavailable"
+
+
+class InsecurePlainHttpRefused(VesicaError):
+    """Plain http was asked for on an address that others can reach."""
+
+    code = "insecure-plain-http-refused"

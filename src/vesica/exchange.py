@@ -1,12 +1,13 @@
-"""HTTP with one room. Nothing secret travels in the clear, nothing is followed elsewhere, every answer is
-bounded.
+"""HTTP with one room. Secrets go to a verified room only, nothing is followed elsewhere, every answer is bounded.
 
-An address is ``https://…``, or ``http://`` on this very machine (a loopback address): a file or a token never
-crosses a network unencrypted, and there is no switch that says otherwise.
+A token or a file travels in TLS 1.3 whose other end is pinned to a key that evidence vouches for, and in no other way:
+an ``Exchange`` without a pinned context sends neither, and there is no switch that says otherwise. What anybody may
+ask also works without: over TLS that trusts whoever answers, or over plain http.
 """
 
 import ipaddress
 import re
+import ssl
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,14 @@ import httpx
 
 from vesica._shape import parse_json
 from vesica.errors import Unauthenticated
-from vesica.refusals import AddressRefused, RoomAnsweredNonsense, RoomUnreachable, from_problem, printable
+from vesica.refusals import (
+    AddressRefused,
+    PolicyMissing,
+    RoomAnsweredNonsense,
+    RoomUnreachable,
+    from_problem,
+    printable,
+)
 
 ANSWER_BYTES_MAX: Final = 2**20
 RELEASES_BYTES_MAX: Final = 2**26  # 100,000 stored releases
@@ -30,18 +38,17 @@ TOKEN_CHARACTERS_MAX: Final = 512
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", re.ASCII)
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?", re.ASCII)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
-_WANTED: Final = "write it as https://room.example.org or, on this machine, http://127.0.0.1:8443"
+_WANTED: Final = "write it as https://room.example.org or https://127.0.0.1:8443"
 _CREATED: Final = 201
 _OK: Final = 200
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a room is. ``private``: what is sent there cannot be read on the way."""
+    """Where a room is. encrypted: it is https; a plain http address gets no token and no file."""
 
     base: str
     encrypted: bool
-    private: bool
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,7 @@ def parse_address(url: str) -> Address:
     shown = f"[{host}]" if ip is not None and ip.version == 6 else host  # noqa: PLR2004 (IPv6)
     if port is not None:
         shown = f"{shown}:{port}"
-    loopback = host == "localhost" if ip is None else ip.is_loopback
-    encrypted = parts.scheme == "https"
-    return Address(f"{parts.scheme}://{shown}{parts.path.rstrip('/')}", encrypted, encrypted or loopback)
+    return Address(f"{parts.scheme}://{shown}{parts.path.rstrip('/')}", parts.scheme == "https")
 
 
 def check_token(token: str) -> str:
@@ -94,12 +99,18 @@ def check_token(token: str) -> str:
 
 
 class Exchange:
-    """A connection to one room. Not for several threads at once."""
+    """A connection to one room, and those made later when it is lost. Not for several threads at once."""
 
-    def __init__(self, address: Address, token: str | None) -> None:
+    def __init__(self, address: Address, token: str | None, context: ssl.SSLContext | None = None) -> None:
+        """context: that of a verified room (``verified.pinned_context``); every connection made here is judged by it.
+
+        None: any other end is taken, and gets neither token nor file.
+        """
         self.address = address
         self._token = None if token is None else check_token(token)
+        self._pinned = context is not None and context.verify_mode is ssl.CERT_REQUIRED and address.encrypted
         self._client = httpx.Client(
+            verify=context if context is not None else unverified_context(),
             follow_redirects=False,  # a redirect would take the token, or the file, elsewhere
             # A proxy named in the environment would see plain http, even to this machine.
             trust_env=address.encrypted,
@@ -111,17 +122,16 @@ class Exchange:
         """Ends the connection; the room goes on."""
         self._client.close()
 
-    def require_private(self, what: str) -> None:
-        """Refuses an address to which something would travel in the clear. what: the thing, at a sentence's
-        beginning.
+    def require_verified(self, what: str) -> None:
+        """Refuses to send something to whoever answers. what: the thing, at a sentence's beginning.
 
-        Raises AddressRefused.
+        Raises AddressRefused for plain http, PolicyMissing where the room was not verified.
         """
-        if not self.address.private:
-            raise AddressRefused(
-                f"{what} would cross the network in the clear: {self.address.base} is plain http, and not "
-                "this machine. Use https, or a tunnel that ends on a loopback address, such as "
-                "ssh -L 8443:127.0.0.1:8443 HOST"
+        require_https(self.address, what)
+        if not self._pinned:
+            raise PolicyMissing(
+                f"{what} goes to a room only once that was verified, and there is no policy to verify it by; "
+                "nothing was sent"
             )
 
     def get(self, path: str, *, token: bool = False, bytes_max: int = ANSWER_BYTES_MAX) -> Answer:
@@ -134,6 +144,7 @@ class Exchange:
 
     def upload(self, path: str, content: Iterable[bytes], content_type: str, length: int | None) -> Answer:
         """Sends bytes as they come. length: how many, or None where it is not known before the end."""
+        self.require_verified("the file")
         headers = {**self._headers(token=True), "Content-Type": content_type}
         if length is not None:
             headers["Content-Length"] = str(length)
@@ -143,7 +154,7 @@ class Exchange:
     def _headers(self, *, token: bool) -> dict[str, str]:
         if not token:
             return {}
-        self.require_private("the token")
+        self.require_verified("the token")
         if self._token is None:
             raise Unauthenticated("this needs a party's token")
         return {"Authorization": f"Bearer {self._token}"}
@@ -179,6 +190,49 @@ class Exchange:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             why = printable(str(error), 200) or "the connection ended"
             raise RoomUnreachable(f"cannot talk to a room at {self.address.base}: {why}") from None
+
+
+def peer_certificate(address: Address) -> bytes:
+    """The certificate, DER, that the other end of an https address shows. Nobody is trusted, and nothing of ours is
+    sent.
+
+    Raises RoomUnreachable.
+    """
+    timeout = _timeout(CONNECT_SECONDS_MAX)
+    try:
+        with (
+            httpx.Client(verify=unverified_context(), follow_redirects=False, timeout=timeout) as client,
+            client.stream("GET", address.base + "/healthz") as response,
+        ):
+            tls = response.extensions["network_stream"].get_extra_info("ssl_object")
+            certificate: bytes | None = tls.getpeercert(True)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        why = printable(str(error), 200) or "the connection ended"
+        raise RoomUnreachable(f"cannot talk to a room at {address.base}: {why}") from None
+    if certificate is None:
+        raise RoomUnreachable(f"{address.base} shows no certificate")
+    return certificate
+
+
+def unverified_context() -> ssl.SSLContext:
+    """TLS 1.3 with whoever answers: hidden from who only listens, and worth nothing against who is in the middle."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # what the certificate is worth, evidence over its key will tell
+    return context
+
+
+def require_https(address: Address, what: str) -> None:
+    """Refuses plain http. what: what is not sent there, at a sentence's beginning.
+
+    Raises AddressRefused.
+    """
+    if not address.encrypted:
+        raise AddressRefused(
+            f"{what} is never sent over plain http, not even on this machine: {address.base} cannot prove who "
+            "answers. A room speaks https"
+        )
 
 
 def _timeout(read_seconds: float) -> httpx.Timeout:

@@ -40,6 +40,9 @@ SUBMISSION_BYTES_PER_SECOND_MIN: Final = 16 * 2**10  # on average, after the gra
 KEEP_ALIVE_SECONDS_MAX: Final = 10
 WRITE_SECONDS_MAX: Final = 60.0  # for a client to take the answers that wait for it
 
+# Evidence
+ATTESTATIONS_WAITING_MAX: Final = 32  # requests for evidence at once; hardware answers one after the other
+
 # HTTP
 JSON_BODY_BYTES_MAX: Final = 16 * 2**10
 HEADERS_BYTES_MAX: Final = 32 * 2**10

@@ -48,6 +48,49 @@ class AgreementMismatch(VesicaError):
     code = "agreement-mismatch"
 
 
+class AttestationRefused(VesicaError):
+    """Evidence that this party's policy does not accept. Nothing was sent to the room."""
+
+    code = "attestation-refused"
+
+    def __init__(self, kind: str, check: str, detail: str) -> None:
+        super().__init__(
+            f"the room's evidence is refused ({kind}, check {check}): {printable(detail, 500)}; nothing was sent",
+            kind=kind,
+            check=check,
+        )
+
+
+class PolicyMissing(VesicaError):
+    """Something that only a verified room gets, and no policy to verify it with. Nothing was sent."""
+
+    code = "policy-missing"
+
+
+class Contradiction(VesicaError):
+    """Two options that cannot both be meant."""
+
+    code = "contradiction"
+
+
+class PolicyUnusable(VesicaError):
+    """An appraisal policy that cannot be used as written. The detail says where in the file."""
+
+    code = "policy-invalid"
+
+
+class DataSetLimitReached(VesicaError):
+    """The owner's own limit on everything that rooms may release about one data set. Nothing was sent."""
+
+    code = "data-set-limit-reached"
+
+
+class JournalUnusable(VesicaError):
+    """The journal cannot be read or written, and without it nobody knows what a data set was used for."""
+
+    code = "journal-unusable"
+
+
 class FileUnreadable(VesicaError):
     """A file on this machine that could not be read or written."""
 

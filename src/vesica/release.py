@@ -48,13 +48,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Release:
-    """One differentially private answer. value: the draw itself, unbiased; it may be negative."""
+    """One differentially private answer. value: the draw itself, unbiased; it may be negative.
+
+    cost_nano: nano-epsilon that each of the question's parties paid.
+    """
 
     number: int
     question: Question
     value: int
     scale: float
     accuracy: Accuracy
+    cost_nano: int
 
 
 def ask(agreement: Agreement, statistic: str, parties: tuple[str, ...] | None, epsilon_nano: int | None) -> Question:
@@ -153,7 +157,7 @@ class Exit:
         truth = venn.count(question.statistic, self._members(question.parties))
         value = measure.counting(question.epsilon_nano).draw(truth)
         accuracy = Accuracy(ALPHA, bound(question.epsilon_nano, ALPHA))
-        release = Release(number, question, value, planned.scale, accuracy)
+        release = Release(number, question, value, planned.scale, accuracy, planned.cost_nano)
         self._released[question] = release
         return release
 

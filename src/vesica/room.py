@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from vesica import agreement as agreements
 from vesica.agreement import Agreement
+from vesica.epsilon import format_epsilon
 from vesica.errors import AlreadySubmitted, RoomClosed, RoomNotOpen, SubmissionInProgress
 from vesica.intake import Intake, Keys
 from vesica.keys import KeySecret
 from vesica.ledger import Ledger
 from vesica.linkage import Venn, venn
+from vesica.measure import MECHANISM, UNIT
+from vesica.receipt import Envelope, Kind, ReceiptLog
 from vesica.release import Exit, Question, Release
+from vesica.sealed import Unsealer
 
 _CLOSED: Final = "this room has closed; its data, keys and ledger are destroyed"
 
@@ -46,13 +52,16 @@ class LiveRoom:
     abandoned (``abandon``): of any number of uploads at the same time, one party has at most one.
     """
 
-    def __init__(self, agreement: Agreement) -> None:
+    def __init__(self, agreement: Agreement, receipts: ReceiptLog, unsealing_key: X25519PrivateKey) -> None:
         self.agreement: Final = agreement
+        self.receipts: Final = receipts
         self.digest: Final = agreements.digest(agreement)
         self._lock = threading.Lock()
         self._state = State.COLLECTING
         self._claimed: set[str] = set()
         self._secret: KeySecret | None = KeySecret()
+        self._unsealing_key: X25519PrivateKey | None = unsealing_key
+        self._release_receipts: dict[int, Envelope] = {}
         self._keys: dict[str, Keys] = {}
         self._submitted: set[str] = set()
         self._venn: Venn | None = None
@@ -89,13 +98,25 @@ class LiveRoom:
             self._claimed.add(party)
             return Intake(self.agreement.keys, self._secret)
 
+    def unsealer(self, party: str) -> Unsealer:
+        """What opens a sealed submission of a party that has claimed its place.
+
+        Raises RoomClosed.
+        """
+        key = self._unsealing_key
+        if key is None:
+            raise RoomClosed("this room has closed; it takes no submissions")
+        return Unsealer(key, self.digest, party)
+
     def abandon(self, party: str) -> None:
         """Gives a claimed place back; nothing of the submission is kept."""
         with self._lock:
             self._claimed.discard(party)
 
-    def accept(self, party: str, keys: Keys) -> bool:
-        """Keeps a claimed submission for good; returns whether it was the last one, and the room is now to be linked.
+    def accept(self, party: str, keys: Keys) -> tuple[Envelope, bool]:
+        """Keeps a claimed submission for good.
+
+        Returns its receipt, and whether it was the last one, so that the room is now to be linked.
 
         Raises RoomClosed when the room closed meanwhile. ValueError when the place was not claimed.
         """
@@ -107,7 +128,8 @@ class LiveRoom:
             self._claimed.discard(party)
             self._submitted.add(party)
             self._keys[party] = keys
-            return self.complete
+            receipt = self.receipts.append(Kind.SUBMISSION, {"party": party})
+            return receipt, self.complete
 
     def link(self) -> None:
         """Links all submissions and drops their keys. Called once, after ``accept`` returned True; takes seconds."""
@@ -120,8 +142,9 @@ class LiveRoom:
             if self._state is State.CLOSED:
                 return
             self._venn = linked
-            self._keys.clear()
+            self._drop_keys()
             self._secret = None
+            self._unsealing_key = None
 
     def open(self) -> None:
         """Lets questions in. Called once, after ``link``."""
@@ -146,6 +169,28 @@ class LiveRoom:
         # Not under the room's lock: Exit has its own, and a draw must not hold up anything else.
         return held.release(question, linked)
 
+    def release_receipt(self, release: Release) -> Envelope:
+        """The receipt of a stored release, the same each time.
+
+        It is made when it is first asked for, or when the room closes: a fault between a release and its receipt costs
+        neither.
+        """
+        with self._lock:
+            return self._receipt_of(release)
+
+    def _receipt_of(self, release: Release) -> Envelope:
+        receipt = self._release_receipts.get(release.number)
+        if receipt is None:
+            receipt = self.receipts.append(Kind.RELEASE, _released(release))
+            self._release_receipts[release.number] = receipt
+        return receipt
+
+    def _drop_keys(self) -> None:
+        """Overwrites and forgets all keys of rows. Under the lock."""
+        for keys in self._keys.values():
+            keys.sorted_keys.fill(0)
+        self._keys.clear()
+
     def exit(self) -> Exit:
         """What was released and spent.
 
@@ -163,16 +208,41 @@ class LiveRoom:
         """
         return self.exit().ledger
 
-    def close(self) -> None:
-        """Destroys all data and keys. Closing a closed room changes nothing."""
+    def close(self, by: str) -> Envelope:
+        """Destroys all data and keys, and states that. Closing a closed room changes nothing.
+
+        by: the party that closes it, or what else does. Returns the closing receipt.
+        """
         with self._lock:
+            if self._state is State.CLOSED:
+                return self.receipts.all()[-1]
             self._state = State.CLOSED
             if self._exit is not None:
                 self._exit.close()
-            for keys in self._keys.values():
-                keys.sorted_keys.fill(0)
-            self._keys.clear()
+                for release in self._exit.releases():
+                    self._receipt_of(release)
+            self._drop_keys()
             self._claimed.clear()
             self._secret = None
+            self._unsealing_key = None
             self._venn = None
             self._exit = None
+            destroyed = ["hashing secret", "keys of rows", "ledger", "linked counts", "unsealing key"]
+            return self.receipts.append(Kind.CLOSING, {"by": by, "destroyed": destroyed})
+
+
+def _released(release: Release) -> dict[str, object]:
+    """What a receipt says of a release. Numbers that are not whole are texts: one spelling each."""
+    epsilon = format_epsilon(release.cost_nano)
+    return {
+        "accuracy": {"alpha": str(release.accuracy.alpha), "bound": release.accuracy.bound},
+        "charged": [{"epsilon": epsilon, "name": name} for name in release.question.parties],
+        "epsilon": format_epsilon(release.question.epsilon_nano),
+        "mechanism": MECHANISM,
+        "number": release.number,
+        "parties": list(release.question.parties),
+        "scale": repr(release.scale),
+        "statistic": release.question.statistic.value,
+        "unit": UNIT,
+        "value": release.value,
+    }

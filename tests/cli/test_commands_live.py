@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 
 import vesica
-from support.server import agreement_text, party_token, running_room
+from support.attested import POLICY, attested_room
+from support.server import agreement_text, party_token
 from vesica.cli.exits import Exit
 from vesica.cli.main import main
+from vesica.receipts_check import check_receipts
+from vesica.verified import read_policy
 
 ALICE = [f"a{i}" for i in range(50)] + [f"{i:03d}" for i in range(100)] + ["NA", "1e5"]
 BOB = [f"b{i}" for i in range(30)] + [f"{i:03d}" for i in range(100)] + ["NA", "null"]
@@ -16,13 +19,16 @@ BOB = [f"b{i}" for i in range(30)] + [f"{i:03d}" for i in range(100)] + ["NA", "
 
 @pytest.fixture(scope="module")
 def url():
-    with running_room(agreement_text({"alice": "60", "bob": "50"}, epsilon_default="50")) as room:
+    with attested_room(agreement_text({"alice": "60", "bob": "50"}, epsilon_default="50")) as room:
         yield room.url
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
+def run(capsys, monkeypatch, tmp_path):
     """Runs a command as a party. Gives the exit code and the JSON document."""
+    (tmp_path / "policy.toml").write_bytes(POLICY)
+    monkeypatch.setenv("VESICA_POLICY", str(tmp_path / "policy.toml"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
     def run(party: str, *argv: str) -> tuple[int, dict[str, object]]:
         monkeypatch.setenv("VESICA_TOKEN", party_token(party))
@@ -48,7 +54,7 @@ def test_a_visit_from_submission_to_close(url, run, tmp_path, capsys):
     code, answer = run("nobody", "budget", url)
     assert (code, answer["error"]["code"]) == (Exit.UNAUTHENTICATED, "unauthenticated")
 
-    with vesica.Room(url, party_token("bob")) as room:
+    with vesica.Room(url, party_token("bob"), policy=POLICY) as room:
         assert room.submit(pd.DataFrame({"id": BOB})).rows == len(BOB)
         until_open(room)
 
@@ -74,11 +80,20 @@ def test_a_visit_from_submission_to_close(url, run, tmp_path, capsys):
         assert main([command[0], url, *command[1:]]) == Exit.OK
         assert capsys.readouterr().out
 
-    with vesica.Room(url, party_token("alice")) as room:
+    with vesica.Room(url, party_token("alice"), policy=POLICY) as room:
         frame = room.releases()
     assert (frame["value"][0], str(frame["epsilon"][0]), frame["low"][0]) == (101, "50", 101)
 
-    assert run("alice", "close", url, "--yes") == (Exit.OK, {"state": "closed"})
+    code, answer = run("alice", "journal")
+    states = [fed["state"] for data_set in answer["data_sets"] for fed in data_set["fed"]]
+    assert (code, sorted(states)) == (Exit.OK, ["accepted", "refused"])
+
+    with vesica.Room(url, party_token("bob"), policy=POLICY) as later:
+        later.verify()
+        code, answer = run("alice", "close", url, "--yes")
+        assert (code, answer["state"]) == (Exit.OK, "closed")
+        kinds = [statement.kind.value for statement in check_receipts(later.receipts(), read_policy(POLICY)).statements]
+    assert kinds == ["opening", "submission", "submission", "release", "closing"]
     code, answer = run("alice", "release", url, "--statistic", "union_cardinality", "--epsilon", "1")
     assert code == Exit.STATE
     assert run("bob", "submit", url, str(file))[0] == Exit.STATE

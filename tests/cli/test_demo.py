@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -63,8 +64,10 @@ def test_the_demo_does_every_step_prints_its_curl_line_and_leaves_nothing_behind
         command, env=_environment(tmp_path), capture_output=True, encoding="utf-8", timeout=SECONDS_MAX, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "NO ATTESTATION and NO ENCRYPTION" in done.stdout
-    assert done.stdout.count("$ curl ") == 11
+    assert done.stdout.startswith("INSECURE, FOR DEMONSTRATION ONLY")
+    assert done.stdout.count("$ curl ") == 10
+    assert done.stdout.count("$ vesica ") == 4
+    assert done.stdout.count('--pinnedpubkey "$PIN"') == 10
     assert "Bearer" not in done.stdout
     assert "refused: " in done.stdout
     assert "├" in done.stdout
@@ -79,10 +82,16 @@ def test_the_demo_as_json_is_one_document(tmp_path):
     )
     document = json.loads(done.stdout)
     assert document["ok"] is True
-    assert document["attestation"] is False
+    assert document["insecure"] is True
     assert [step["status"] for step in document["steps"]] == [
-        *("ok", "created", "created", "ok", "ok", "created", "ok", "created", "ok", "refused", "ok"),
+        *("ok", "ok", "ok", "created", "ok", "ok", "created", "ok", "created", "ok", "refused", "ok", "ok", "ok"),
     ]
+    assert document["steps"][-1]["answer"] == {
+        "receipts": ["opening", "submission", "submission", "release", "release", "closing"],
+        "complete": True,
+        "insecure": True,
+    }
+    assert b"INSECURE" in done.stderr.encode()
 
 
 def test_a_demo_whose_room_does_not_start_fails_and_leaves_nothing_behind(tmp_path):
@@ -102,34 +111,42 @@ def test_a_demo_whose_room_does_not_start_fails_and_leaves_nothing_behind(tmp_pa
 @pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="needs curl and bash")
 def test_the_printed_lines_work_when_pasted(paused):
     _, text = paused
-    setup = re.search(r"^cd .*; ROOM=.*$", text, re.MULTILINE)[0]
-    lines = re.findall(r"^curl .*$", text, re.MULTILINE)
-    assert len(lines) == 11
+    setup = re.search(r"^cd .*; ROOM=.*; PIN=.*$", text, re.MULTILINE)[0]
+    lines = re.findall(r"^(?:curl|vesica) .*$", text, re.MULTILINE)
+    assert len(lines) == 14
     answers = []
     for line in lines:
         if line.endswith("/plan"):  # a person takes a moment
             _wait_until_open(setup)
-        answers.append(_pasted(setup, line))
-    assert answers[1] == {"party": "statistics-office", "rows": 34_797, "dropped": 0, "receipt": None}
-    assert answers[2]["rows"] == 28_597
-    assert answers[5] == answers[6]
-    assert abs(answers[5]["value"] - 16_818) < 100
-    assert abs(answers[7]["value"] - 46_576) < 100
-    assert [party["remaining"] for party in answers[8]["parties"]] == ["0", "1"]
-    assert answers[9]["code"] == "budget-exceeded"
-    assert answers[10]["state"] == "closed"
+        # The command is asked for JSON: what is pasted is the line, this test only reads the answer better.
+        answers.append(_pasted(setup, f"{line} --json" if line.startswith("vesica ") else line))
+    verified, submitted, journal = answers[:3]
+    assert (verified["verified"], verified["insecure"]) == (True, True)
+    assert (submitted["party"], submitted["rows"], submitted["dropped"]) == ("statistics-office", 34_797, 0)
+    assert [(one["committed"], len(one["fed"])) for one in journal["data_sets"]] == [("2", 1)]
+    assert (answers[3]["party"], answers[3]["rows"]) == ("neighbour", 28_597)
+    assert answers[6] == answers[7]
+    assert abs(answers[6]["value"] - 16_818) < 100
+    assert abs(answers[8]["value"] - 46_576) < 100
+    assert [party["remaining"] for party in answers[9]["parties"]] == ["0", "1"]
+    assert answers[10]["code"] == "budget-exceeded"
+    assert answers[11]["state"] == "closed"
+    assert answers[13]
 
 
 def _pasted(setup: str, line: str) -> dict[str, object]:
     # Tokens stand in files: nobody who lists processes sees one.
     assert "Bearer" not in line
-    done = subprocess.run(["bash", "-c", f"{setup}\n{line}"], capture_output=True, timeout=60, check=True)
-    return json.loads(done.stdout)
+    vesica = f'vesica() {{ {shlex.quote(sys.executable)} -m vesica "$@"; }}'
+    script = f"{vesica}\n{setup}\n{line}"
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, check=True, env=paths)
+    return json.loads(done.stdout or "{}")
 
 
 def _wait_until_open(setup: str) -> None:
     until = time.monotonic() + 60
-    while _pasted(setup, "curl -sS $ROOM/room")["state"] != "open":
+    while _pasted(setup, "curl -sSk $ROOM/room")["state"] != "open":
         assert time.monotonic() < until
         time.sleep(0.1)
 

@@ -11,6 +11,8 @@ import pytest
 from support.server import agreement_text
 from vesica.cli.exits import Exit
 
+SOFTWARE = ("--attester", "insecure-software")
+
 
 def serve(*argv: str) -> "subprocess.Popen[str]":
     paths = os.pathsep.join(path for path in sys.path if path)
@@ -32,13 +34,14 @@ def agreement(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_prints_one_line_when_ready_and_stops_on_a_signal_without_a_traceback(agreement, number):
-    process = serve(str(agreement), "--port", "0")
+    process = serve(str(agreement), "--port", "0", *SOFTWARE)
     with process:
         line = process.stdout.readline()
-        assert line.startswith('vesica: room "a room" is ready at http://127.0.0.1:')
+        assert line.startswith('vesica: room "a room" is ready at https://127.0.0.1:')
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert out == ""
+    assert "INSECURE" in err
     assert "Traceback" not in err
     assert process.returncode in {0, -number}
 
@@ -59,7 +62,7 @@ def test_serve_without_a_file_or_a_free_port_says_so(agreement, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with serve(str(agreement), "--port", str(taken.getsockname()[1])) as process:
+        with serve(str(agreement), "--port", str(taken.getsockname()[1]), *SOFTWARE) as process:
             _, err = process.communicate(timeout=60)
     assert (process.returncode, "cannot listen on 127.0.0.1" in err) == (Exit.INPUT, True)
     assert "Traceback" not in err

@@ -23,11 +23,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from support.rooms import app_of, live_room
 from support.server import RunningRoom, agreement_text, bearer, running_room
 from support.wire import PROBLEM, ask, part, post_csv, post_form, release, state, submit
 from vesica.agreement import parse_agreement
-from vesica.room import LiveRoom
-from vesica_routes.app import create_app
 
 HEADER = "X-OBLV-User-Name"
 TWO = agreement_text({"alice": "60", "bob": "60"})
@@ -100,12 +99,12 @@ def values_of(tree: object, key: str) -> Iterator[Any]:
 def test_the_document_names_every_route_and_none_besides(document: dict[str, Any]) -> None:
     told = {path: set(methods) for path, methods in document["paths"].items()}
     assert told.items() >= (ROUTES | PSI).items()
-    app = create_app(LiveRoom(parse_agreement(TWO.encode())), trusted_header=HEADER)
+    app = app_of(live_room(parse_agreement(TWO.encode())), trusted_header=HEADER)
     app_document = app.openapi()
     assert told == {path: set(methods) for path, methods in app_document["paths"].items()}
     hidden = [route for route in app.routes if isinstance(route, APIRoute) and not route.include_in_schema]
     assert hidden == []
-    without = create_app(LiveRoom(parse_agreement(TWO.encode()))).openapi()
+    without = app_of(live_room(parse_agreement(TWO.encode()))).openapi()
     assert set(told) - set(without["paths"]) == set(PSI)
 
 

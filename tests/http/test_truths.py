@@ -49,7 +49,8 @@ def test_the_expected_counts_are_the_ones_that_were_agreed() -> None:
 def test_without_normalisers_no_row_repeats_and_duplicates_may_be_refused() -> None:
     a, b = ((DEMO / f"party_{letter}.csv").read_bytes() for letter in "ab")
     with running_room(agreement_text(TWO)) as room:
-        assert submit(room.url, "alice", a).json() == {"party": "alice", "rows": 34_797, "dropped": 0, "receipt": None}
+        answer = submit(room.url, "alice", a).json()
+        assert (answer["party"], answer["rows"], answer["dropped"]) == ("alice", 34_797, 0)
         assert submit(room.url, "bob", b).status_code == 201
         assert count(room.url, "alice") == 16_818
 

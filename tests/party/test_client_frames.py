@@ -6,7 +6,7 @@ import io
 import pytest
 
 import vesica
-from party.fake_room import TOKEN, fake_room, replies
+from party.fake_room import POLICY, ROOM, TOKEN, fake_room, replies
 from vesica import content, errors, refusals
 
 pd = pytest.importorskip("pandas", reason="pandas is optional for a party")
@@ -18,9 +18,9 @@ IDS = ["007", "NA", "1e5", "9007199254740993", 'a "quoted" one', "two\nlines", "
 def test_a_dataframe_of_text_arrives_as_the_same_text(kind):
     columns = {"id": pd.Series(IDS, dtype=kind), 'na"me': pd.Series(["x"] * len(IDS), dtype=kind)}
     frame = pd.DataFrame(columns).set_axis(range(5, 5 + len(IDS)))  # an index, which is not sent
-    with fake_room(replies()) as (url, seen), vesica.Room(url, TOKEN) as room:
+    with fake_room(replies()) as (url, seen), vesica.Room(url, TOKEN, policy=POLICY) as room:
         room.submit(frame)
-    rows = list(csv.reader(io.StringIO(seen[-1].body.decode(), newline="")))
+    rows = list(csv.reader(io.StringIO(ROOM.unseal(seen[-1].body).decode(), newline="")))
     assert rows == [["id", 'na"me'], *([value, "x"] for value in IDS)]
 
 
@@ -73,7 +73,7 @@ def test_text_that_is_not_unicode_is_refused():
 
 
 def test_releases_is_a_dataframe_with_exact_epsilon():
-    with fake_room(replies()) as (url, _), vesica.Room(url, TOKEN) as room:
+    with fake_room(replies()) as (url, _), vesica.Room(url, TOKEN, policy=POLICY) as room:
         frame = room.releases()
     assert list(frame["value"]) == [100]
     assert (frame["low"][0], frame["high"][0]) == (94, 106)

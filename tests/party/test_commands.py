@@ -9,13 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from party.fake_room import AGREEMENT, DIGEST, TOKEN, Reply, fake_room, problem, replies
+from party.fake_room import (
+    AGREEMENT,
+    DIGEST,
+    POLICY,
+    RELEASE,
+    ROOM,
+    TOKEN,
+    Reply,
+    asked,
+    fake,
+    fake_room,
+    no_software,
+    problem,
+    replies,
+)
 from vesica.cli.exits import EXITS_HELP, Exit, exit_of
 from vesica.cli.main import main, make_parser
 from vesica.errors import VesicaError
 from vesica.refusals import REGISTRY
+from vesica_attestation.binding import Binding
+from vesica_attestation.evidence import from_json
+from vesica_attestation.software import WARNING, InsecureSoftwareAttester
 
-NOTHING = "http://127.0.0.1:1"
+NOTHING = "https://127.0.0.1:1"
 COMMANDS = [
     ["demo"],
     ["token"],
@@ -23,6 +40,7 @@ COMMANDS = [
     ["agreement", "new"],
     ["agreement", "check"],
     ["serve"],
+    ["verify"],
     ["room"],
     ["submit"],
     ["plan"],
@@ -30,13 +48,30 @@ COMMANDS = [
     ["releases"],
     ["budget"],
     ["close"],
+    ["journal"],
+    ["journal", "limit"],
+    ["receipts"],
+    ["receipt", "verify"],
+    ["policy", "new"],
+    ["connect"],
 ]
+# What prints one line until it is stopped, or a file that is not JSON; `agreement` is its two commands.
+WITHOUT_JSON = (["agreement"], ["serve"], ["connect"], ["policy", "new"])
+PLAN = {
+    **{key: RELEASE[key] for key in ("statistic", "parties", "epsilon", "mechanism", "scale", "unit")},
+    "cost": [{"name": "alice", "epsilon": "0.5"}, {"name": "bob", "epsilon": "0.5"}],
+    "accuracy": [{"alpha": 0.05, "bound": 6}],
+}
 FLAGS = ["--party", f"alice:1:{'a' * 64}", "--party", f"bob:0.5:{'b' * 64}"]
 
 
 @pytest.fixture(autouse=True)
-def _alice(monkeypatch):
+def _alice(monkeypatch, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alice")
+    (folder / "policy.toml").write_bytes(POLICY)
     monkeypatch.setenv("VESICA_TOKEN", TOKEN)
+    monkeypatch.setenv("VESICA_POLICY", str(folder / "policy.toml"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
     monkeypatch.setenv("COLUMNS", "100")
 
 
@@ -74,7 +109,7 @@ def test_every_command_is_in_the_list_above():
     assert {command[0] for command in COMMANDS} == set(names)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in (["agreement"], ["serve"])], ids=" ".join)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in WITHOUT_JSON], ids=" ".join)
 def test_every_command_has_json(command, capsys):
     with pytest.raises(SystemExit):
         main([*command, "--help"])
@@ -107,6 +142,14 @@ def test_no_command_takes_a_token_as_an_argument(capsys):
         (["budget", NOTHING, "--token-file", "/is/not/there"], Exit.INPUT),
         (["budget", NOTHING, "--token-file", "/dev/null"], Exit.UNAUTHENTICATED),
         (["close", NOTHING], Exit.USAGE),
+        (["release", NOTHING, "--epsilon", "0.1e"], Exit.INPUT),
+        (["budget", "http://127.0.0.1:1"], Exit.USAGE),
+        (["verify", "http://127.0.0.1:1"], Exit.USAGE),
+        (["verify", NOTHING], Exit.UNREACHABLE),
+        (["verify", NOTHING, "--policy", "/is/not/there"], Exit.INPUT),
+        (["verify", NOTHING, "--policy", "/dev/null"], Exit.INPUT),
+        (["verify", NOTHING, "--agreement-digest", "abc"], Exit.USAGE),
+        (["submit", NOTHING, "x.csv", "--policy", "/dev/null"], Exit.INPUT),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -183,7 +226,7 @@ def test_json_is_one_document_on_stdout(command, tmp_path, capsys):
         assert main([command, url, *more, "--json"]) == Exit.OK
     captured = capsys.readouterr()
     assert isinstance(json.loads(captured.out), dict)
-    assert captured.err == ""
+    assert captured.err == f"{WARNING}\n"
 
 
 @pytest.mark.parametrize("command", ["room", "submit", "release", "releases", "budget", "close"])
@@ -210,7 +253,7 @@ def test_a_release_is_shown_with_its_interval_and_a_picture(capsys):
 
 
 def test_a_negative_draw_is_shown_as_zero_and_says_so(capsys):
-    body = {**replies()["post_releases"].body, "value": -4}  # type: ignore[dict-item]  # the fake's own document
+    body = ROOM.signed_release({**RELEASE, "value": -4})
     with fake_room(replies(post_releases=Reply(200, body))) as (url, _):
         main(["release", url, "--epsilon", "0.5"])
     text = capsys.readouterr().out
@@ -334,15 +377,16 @@ def test_submit_with_another_agreement_than_the_rooms_sends_nothing(agreement, t
     agreement.write_text(AGREEMENT.replace("0.5", "0.4"))
     with fake_room(replies()) as (url, seen):
         assert main(["submit", url, str(tmp_path / "x.csv"), "--agreement", str(agreement)]) == Exit.INPUT
-        assert [request.path for request in seen] == ["/agreement"]
+        assert asked(seen) == ["/agreement"]
 
 
 def test_a_bug_is_one_line_without_what_the_exception_says(monkeypatch, capsys):
     def broken(*_: object) -> None:
         raise ValueError("a cell: 5551234")
 
-    monkeypatch.setattr("vesica.client.Room.budgets", broken)
-    assert main(["budget", NOTHING]) == Exit.BUG
+    monkeypatch.setattr("vesica.client.Room.state", broken)
+    monkeypatch.delenv("VESICA_POLICY")
+    assert main(["room", NOTHING]) == Exit.BUG
     err = capsys.readouterr().err
     assert "ValueError" in err
     assert "5551234" not in err
@@ -352,7 +396,7 @@ def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vesica.client.Room.budgets", interrupted)
+    monkeypatch.setattr("vesica.client.Room.verify", interrupted)
     assert main(["budget", NOTHING]) == Exit.INTERRUPTED
     assert "Traceback" not in capsys.readouterr().err
 
@@ -415,7 +459,7 @@ def test_the_demo_pair_is_shipped_with_its_source_and_licence():
 
 def test_a_kind_of_its_own_for_each_exit_code_is_documented():
     text = make_parser().format_help()
-    for code in range(8):
+    for code in range(10):
         assert f"\n  {code}  " in text
     assert issubclass(VesicaError, Exception)
 
@@ -425,3 +469,90 @@ def test_the_documented_exit_codes_are_those_of_help():
     for line in EXITS_HELP.splitlines()[1:]:
         code, cause = line.split(maxsplit=1)
         assert f"| {code} | {cause} |" in page
+
+
+@pytest.mark.parametrize("command", ["submit", "release", "releases", "budget", "close"])
+def test_without_a_policy_nothing_secret_is_sent_and_the_hint_names_it(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("VESICA_POLICY")
+    more = {"submit": [str(tmp_path / "x.csv")], "release": ["--epsilon", "0.5"], "close": ["--yes"]}.get(command, [])
+    with fake(replies()) as room:
+        assert main([command, room.url, *more]) == Exit.USAGE
+        assert room.received == b""
+    err = capsys.readouterr().err
+    assert "no" in err
+    assert "VESICA_POLICY" in err
+
+
+@pytest.mark.parametrize("command", ["verify", "room", "submit", "plan", "release", "releases", "budget", "close"])
+@pytest.mark.parametrize("how", [[], ["--json"]], ids=["text", "json"])
+def test_software_evidence_is_called_insecure_by_every_command_that_met_it(command, how, tmp_path, capsys):
+    (tmp_path / "x.csv").write_bytes(b"id\n1\n2\n")
+    more = {"submit": [str(tmp_path / "x.csv")], "release": ["--epsilon", "0.5"], "close": ["--yes"]}.get(command, [])
+    with fake(replies(post_plan=Reply(200, PLAN))) as room:
+        assert main([command, room.url, *more, *how]) == Exit.OK
+    captured = capsys.readouterr()
+    assert WARNING in (captured.err if how else captured.out)
+
+
+def test_the_insecure_line_is_red_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with fake(replies()) as room:
+        main(["budget", room.url])
+        main(["budget", room.url, "--json"])
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err):
+        assert f"\x1b[1;37;41m{WARNING}" in text
+
+
+@pytest.mark.parametrize("command", ["verify", "submit", "release", "budget"])
+def test_refused_evidence_ends_with_its_own_exit_code_and_the_check(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("vesica.verified.parse_policy", lambda _: no_software())
+    more = {"submit": [str(tmp_path / "x.csv")], "release": ["--epsilon", "0.5"]}.get(command, [])
+    with fake(replies()) as room:
+        assert main([command, room.url, *more, "--json"]) == Exit.ATTESTATION
+        assert not any(one.method == "POST" or one.authorization for one in room.seen)
+    captured = capsys.readouterr()
+    error = json.loads(captured.out)["error"]
+    assert (error["code"], error["check"], error["exit"]) == ("attestation-refused", "policy", 8)
+    assert captured.err.startswith(WARNING)
+
+
+def test_verify_says_what_was_proved_and_keeps_it(agreement, tmp_path, capsys):
+    folder = tmp_path / "kept"
+    with fake(replies()) as room:
+        assert main(["verify", room.url, "--agreement", str(agreement), "--output", str(folder), "--json"]) == Exit.OK
+        document = json.loads(capsys.readouterr().out)
+        assert main(["verify", room.url, "--agreement-digest", DIGEST.upper()]) == Exit.OK
+        text = capsys.readouterr().out
+        # An earlier proof is not replaced by a later one.
+        assert main(["verify", room.url, "--output", str(folder)]) == Exit.INPUT
+        assert main(["verify", room.url, "--agreement-digest", "c" * 64]) == Exit.INPUT
+        assert not any(one.authorization for one in room.seen)
+    assert (document["insecure"], document["agreement"]["as_expected"]) == (True, True)
+    evidence, binding = (json.loads((folder / name).read_text()) for name in ("evidence.json", "binding.json"))
+    assert binding == document["binding"]
+    report_data = Binding(**{name: bytes.fromhex(value) for name, value in binding.items()}).report_data()
+    assert from_json(evidence) == InsecureSoftwareAttester().attest(report_data)
+    assert json.loads((folder / "result.json").read_text()) == document["result"]
+    assert ROOM.identity.hpke_public_key.hex() in text.replace("\n", "").replace(" ", "") or "HPKE key" in text
+    assert all(line in text for line in document["curl"])
+    assert "as in your copy" in text
+
+
+def test_verify_without_an_agreement_says_to_compare_it(capsys):
+    with fake(replies()) as room:
+        main(["verify", room.url])
+        assert "compare it" in capsys.readouterr().out
+        main(["verify", room.url, "--json"])
+        assert json.loads(capsys.readouterr().out)["agreement"]["as_expected"] is None
+
+
+def test_what_was_not_verified_says_so(monkeypatch, capsys):
+    monkeypatch.delenv("VESICA_POLICY")
+    with fake(replies()) as room:
+        main(["room", room.url])
+        assert "NOT VERIFIED" in capsys.readouterr().out
+        main(["room", room.url, "--json"])
+        assert json.loads(capsys.readouterr().out)["verified"] is False

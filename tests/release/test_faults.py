@@ -16,7 +16,8 @@ import pytest
 
 import vesica
 import vesica_routes.hosting
-from support.rooms import INTERSECTION, UNION, agreed, open_room, overlap, question, submit
+from support.rooms import INTERSECTION, UNION, agreed, app_of, live_room, open_room, overlap, question, submit
+from support.rooms import hosting_of as _hosting
 from support.server import agreement_text, bearer, party_token, running_room
 from vesica import measure
 from vesica.agreement import parse_agreement
@@ -28,7 +29,6 @@ from vesica.linkage import Venn
 from vesica.release import Exit, Question, Release
 from vesica.room import LiveRoom
 from vesica_routes import wire
-from vesica_routes.app import create_app
 from vesica_routes.hosting import Hosting
 
 RICH = {"alice": "100", "bob": "100"}
@@ -382,7 +382,7 @@ def small_room() -> LiveRoom:
 
 
 def hosting_of(room: LiveRoom) -> Hosting:
-    hosting = Hosting(room)
+    hosting = _hosting(room)
     hosting._settled.set()
     return hosting
 
@@ -435,14 +435,14 @@ def test_a_release_whose_client_has_gone_is_charged_and_readable_or_not_drawn(de
 def test_a_deadline_while_the_room_links_spends_nothing_and_the_room_still_opens(monkeypatch, fast, watch):
     monkeypatch.setattr(vesica_routes.hosting, "OPEN_WAIT_SECONDS_MAX", 0.02)
     terms = agreed(RICH)
-    room = LiveRoom(terms)
+    room = live_room(terms)
     watch.exit = room.exit()
     submit(room, "alice", range(10))
     submit(room, "bob", range(5, 20))
     asked = question(terms, "0.5")
 
     async def main() -> None:
-        hosting = Hosting(room)
+        hosting = _hosting(room)
         for _ in range(3):
             with pytest.raises(RoomNotOpen, match="still linking"):
                 await hosting.release(asked)
@@ -484,7 +484,7 @@ def test_an_answer_that_cannot_be_written_is_charged_and_readable(fast, watch, m
     honest = wire.ReleaseDocument.of
 
     async def main() -> None:
-        app = create_app(room)
+        app = app_of(room)
         app.state.hosting._settled.set()
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://room") as client:

@@ -8,14 +8,13 @@ import httpx
 import pytest
 
 import vesica_routes.hosting
-from support.rooms import INTERSECTION, agreed, open_room, question
+from support.rooms import INTERSECTION, agreed, app_of, live_room, open_room, question
 from support.server import agreement_text, bearer, running_room
 from vesica.epsilon import parse_epsilon
 from vesica.errors import EpsilonInvalid, RoomClosed
 from vesica.linkage import Venn
 from vesica.release import Exit
 from vesica.room import LiveRoom
-from vesica_routes.app import create_app
 
 LIMITS = {"alice": "1", "bob": "2"}
 LISTS = {"alice": range(50), "bob": range(40, 99)}
@@ -23,7 +22,7 @@ NAMED = {"X-Party": "alice"}
 
 
 def client_of(room: LiveRoom) -> httpx.AsyncClient:
-    app = create_app(room, trusted_header="X-Party")
+    app = app_of(room, trusted_header="X-Party")
     app.state.hosting._settled.set()
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://room")
 
@@ -50,7 +49,7 @@ def test_a_stored_comparison_is_returned_ever_after_although_an_older_one_was_re
 
 
 def test_asking_for_a_comparison_too_early_costs_no_refusal_later():
-    room = LiveRoom(agreed(LIMITS))
+    room = live_room(agreed(LIMITS))
 
     async def main() -> int:
         async with client_of(room) as client:
@@ -100,7 +99,7 @@ def test_nothing_is_drawn_after_close_has_returned(monkeypatch):
     asking = threading.Thread(target=room.release, args=(question(room.agreement, "0.5"),))
     asking.start()
     assert reading.wait(5)
-    room.close()
+    room.close("alice")
     closed.set()
     asking.join()
     assert seen == ["drawn first"]
@@ -113,7 +112,7 @@ def test_a_room_that_closes_while_it_is_asked_says_that_it_has_closed(monkeypatc
     def closing(
         self, question, venn
     ):  # the room closes when the exit and the data were read, and nothing was drawn yet
-        room.close()
+        room.close("alice")
         return honest(self, question, venn)
 
     monkeypatch.setattr(Exit, "release", closing)

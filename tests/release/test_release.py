@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.rooms import INTERSECTION, UNION, agreed, open_room, overlap, question, submit
+from support.rooms import INTERSECTION, UNION, agreed, live_room, open_room, overlap, question, submit
 from vesica import measure
 from vesica.errors import BudgetExceeded, QuestionInvalid, ReleaseNotFound, RoomClosed, RoomNotOpen
 from vesica.limits import EPSILON_LIMIT_NANO_MAX, NANO
 from vesica.linkage import Venn
 from vesica.release import Exit, ask
-from vesica.room import LiveRoom
 from vesica.terms import Statistic
 
 PAIR = {"alice": "1", "bob": "0.5"}
@@ -285,7 +284,7 @@ def test_nothing_that_holds_data_shows_a_count_when_printed():
 
 def test_a_room_answers_nothing_before_all_have_submitted_and_nothing_after_it_closed():
     terms = agreed({"alice": "60", "bob": "60"})
-    room, asked = LiveRoom(terms), question(terms, SURE)
+    room, asked = live_room(terms), question(terms, SURE)
     with pytest.raises(RoomNotOpen):
         room.release(asked)
     assert not submit(room, "alice", range(10))
@@ -298,7 +297,7 @@ def test_a_room_answers_nothing_before_all_have_submitted_and_nothing_after_it_c
     assert all(account.spent == 0 for account in room.ledger().accounts.values())
     room.open()
     assert room.release(asked)[0].value == 5
-    room.close()
+    room.close("alice")
     for closed in (lambda: room.release(asked), room.exit, room.ledger):
         with pytest.raises(RoomClosed):
             closed()

@@ -16,10 +16,11 @@ from vesica.tokens import token_sha256
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
 _READY = re.compile(r'^vesica: room "[^"]*" is ready at (http://\S+)$', re.MULTILINE)
-# The composition root itself, so that these tests need no command line.
+# The composition root itself, so that these tests need no command line. Plain http: they look at raw bytes.
 _PROGRAM = (
-    "import sys; from pathlib import Path; from vesica_enclave.serve import serve; "
-    "sys.exit(serve(Path(sys.argv[1]), '127.0.0.1', 0, sys.argv[2] or None, sys.argv[3]))"
+    "import sys; from pathlib import Path; from vesica_enclave.serve import Settings, serve; "
+    "sys.exit(serve(Settings(Path(sys.argv[1]), port=0, attester='insecure-software', insecure_plain_http=True, "
+    "trusted_header=sys.argv[2] or None, log_level=sys.argv[3])))"
 )
 
 

@@ -17,8 +17,12 @@ from vesica.terms import Statistic
 
 if TYPE_CHECKING:
     from vesica.client import Room
+    from vesica_attestation.policy import Policy
+    from vesica_attestation.result import AttestationResult
 
+RED: Final = "bold white on red"
 TOKEN_VARIABLE: Final = "VESICA_TOKEN"  # noqa: S105 (the name of a variable)
+POLICY_VARIABLE: Final = "VESICA_POLICY"
 _TOKEN_FILE_BYTES_MAX: Final = 4_096
 
 
@@ -39,7 +43,17 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_url(parser: argparse.ArgumentParser) -> None:
     """The room's address, always the first argument."""
-    parser.add_argument("url", metavar="URL", help="the room: https://HOST, or http://127.0.0.1:PORT on this machine")
+    parser.add_argument("url", metavar="URL", help="the room: https://HOST or https://HOST:PORT")
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """What is accepted as proof of where the room runs."""
+    parser.add_argument(
+        "--policy",
+        metavar="FILE",
+        type=Path,
+        help=f"what the room must prove, a policy.toml; without it, the variable {POLICY_VARIABLE} names the file",
+    )
 
 
 def add_token(parser: argparse.ArgumentParser) -> None:
@@ -97,15 +111,70 @@ def token_of(args: argparse.Namespace) -> str | None:
     return token
 
 
-def open_room(args: argparse.Namespace, *, token: bool = True, agreement: Path | None = None) -> "Room":
-    """The room at the address of the command line. token: whether the command needs one."""
+def policy_of(args: argparse.Namespace) -> "Policy | None":
+    """The policy from ``--policy`` or the environment; None where neither is there.
+
+    Raises FileUnreadable or PolicyUnusable.
+    """
+    path: Path | None = args.policy
+    if path is None:
+        named = os.environ.get(POLICY_VARIABLE, "")
+        if not named:
+            return None
+        path = Path(named)
+    from vesica.verified import read_policy
+
+    return read_policy(path)
+
+
+@contextlib.contextmanager
+def open_room(args: argparse.Namespace, *, token: bool = True, agreement: Path | None = None) -> "Iterator[Room]":
+    """The room at the address of the command line, verified where there is a policy.
+
+    token: whether the command needs one, and so a policy. What verification met that a reader must know is said first.
+    """
     from vesica.client import Room
 
     secret = token_of(args) if "token_file" in args else None
     if token and secret is None:
         raise Unauthenticated("this needs your party's token, and there is none")
     digest = None if agreement is None else digest_of_file(agreement)
-    return Room(args.url, secret, agreement_digest=digest)
+    with Room(args.url, secret, policy=policy_of(args), agreement_digest=digest) as room:
+        if token or room.has_policy:
+            say_if_insecure(room.verify().result, as_json=args.json)
+        yield room
+
+
+def say_if_insecure(result: "AttestationResult", *, as_json: bool) -> None:
+    """Says in words, in red, that nothing but software vouches for a room. With JSON on stdout, on stderr."""
+    if result.insecure:
+        from vesica_attestation.software import WARNING
+
+        say_in_red(WARNING, on_stderr=as_json)
+
+
+def say_in_red(text: str, *, on_stderr: bool) -> None:
+    """One line that nobody should overlook."""
+    from rich.console import Console
+    from rich.text import Text
+
+    if on_stderr:
+        Console(stderr=True, markup=False).print(Text(text, style=RED), soft_wrap=True)
+        return
+    from vesica.cli.screen import Screen
+
+    Screen().line(text, RED)
+
+
+def say_if_unverified(room: "Room") -> None:
+    """Says that an answer is worth no more than the network it came over."""
+    if not room.has_policy:
+        from vesica.cli.screen import Screen
+
+        Screen().line(
+            "NOT VERIFIED: whoever is between you and the room could have made this up; --policy FILE verifies it",
+            "yellow",
+        )
 
 
 def digest_of_file(path: Path) -> str:

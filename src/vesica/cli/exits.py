@@ -22,6 +22,8 @@ class Exit(IntEnum):
     STATE = 5
     BUDGET = 6
     UNREACHABLE = 7
+    ATTESTATION = 8
+    RECEIPT = 9
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -29,22 +31,29 @@ class Exit(IntEnum):
 EXITS_HELP: Final = """exit codes:
   0  done
   1  a bug in vesica
-  2  the command line is wrong, or the address is not one to send anything to
+  2  the command line is wrong, a policy is missing, or the address is not one to send anything to
   3  the input is wrong: agreement, file or question
   4  not authenticated
   5  the room is in another state: submitted already, not open yet, closed
-  6  a budget does not allow it
-  7  the room cannot be reached, or answered nonsense"""
+  6  a budget, or your own limit for a data set, does not allow it
+  7  the room cannot be reached, or answered nonsense
+  8  attestation refused: the evidence is not what the policy accepts
+  9  receipt invalid"""
 
 # The first kind that an error is decides, so that a subclass stands above its base.
 _BY_KIND: Final[tuple[tuple[type[VesicaError], Exit], ...]] = (
     (refusals.AddressRefused, Exit.USAGE),
+    (refusals.PolicyMissing, Exit.USAGE),
+    (refusals.Contradiction, Exit.USAGE),
+    (refusals.AttestationRefused, Exit.ATTESTATION),
+    (errors.ReceiptInvalid, Exit.RECEIPT),
     (errors.Unauthenticated, Exit.UNAUTHENTICATED),
     (errors.AlreadySubmitted, Exit.STATE),
     (errors.SubmissionInProgress, Exit.STATE),
     (errors.RoomNotOpen, Exit.STATE),
     (errors.RoomClosed, Exit.STATE),
     (errors.BudgetExceeded, Exit.BUDGET),
+    (refusals.DataSetLimitReached, Exit.BUDGET),
     (errors.UploadIncomplete, Exit.UNREACHABLE),
     (errors.RequestTooSlow, Exit.UNREACHABLE),
     (refusals.RoomUnreachable, Exit.UNREACHABLE),
@@ -64,6 +73,10 @@ _HINTS: Final[dict[type[VesicaError], str]] = {
     errors.AgreementInvalid: "an example: vesica agreement new --help",
     refusals.RoomUnreachable: "is the room running, and is this its address?",
     refusals.AgreementMismatch: "compare with the other parties: vesica agreement check FILE, vesica room URL",
+    refusals.PolicyMissing: "--policy FILE, or VESICA_POLICY with its path; to draft one: vesica policy new --help",
+    refusals.AttestationRefused: "do not send anything there; see what the room shows: vesica verify URL --policy FILE",
+    refusals.DataSetLimitReached: "what it was fed to: vesica journal; your own limit: vesica journal limit EPSILON",
+    refusals.JournalUnusable: "another file: --journal FILE; or none, and nobody adds up: --no-journal",
     refusals.PandasMissing: "pip install 'vesica[pandas]'",
 }
 

@@ -7,10 +7,21 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from vesica.cli import agreement_commands, demo_command, room_commands, serve_command, token_command
+from vesica.cli import (
+    agreement_commands,
+    connect_command,
+    demo_command,
+    journal_command,
+    policy_commands,
+    receipt_commands,
+    room_commands,
+    serve_command,
+    token_command,
+    verify_command,
+)
 from vesica.cli.exits import EXITS_HELP, Exit, exit_of, hint_of
 from vesica.errors import SubmissionRejected, VesicaError
-from vesica.refusals import printable
+from vesica.refusals import AttestationRefused, printable
 
 _TEXT = """
 Two or more parties learn how much their lists overlap, and nobody shows a list. Parties write an
@@ -20,10 +31,13 @@ differential privacy, at a cost that every party limits for itself.
   see it work:   vesica demo
   prepare:       vesica token;  vesica agreement new;  vesica agreement check agreement.toml
   run a room:    vesica serve agreement.toml
+  check it:      vesica verify URL --policy policy.toml
   take part:     vesica submit URL FILE;  vesica plan URL --epsilon 0.5;  vesica release URL --epsilon 0.5
+  look back:     vesica journal
 
 URL is always a command's first argument. A party's token comes from the variable VESICA_TOKEN or from
---token-file. Every command explains itself, with examples: vesica COMMAND --help
+--token-file, its policy (what a room must prove before it gets anything) from the file that VESICA_POLICY
+names or from --policy. Every command explains itself, with examples: vesica COMMAND --help
 """
 
 
@@ -59,7 +73,12 @@ def make_parser() -> argparse.ArgumentParser:
     token_command.add(commands)
     agreement_commands.add(commands)
     serve_command.add(commands)
+    verify_command.add(commands)
     room_commands.add(commands)
+    journal_command.add(commands)
+    receipt_commands.add(commands)
+    policy_commands.add(commands)
+    connect_command.add(commands)
     return parser
 
 
@@ -100,6 +119,11 @@ def _escape_what_cannot_be_printed() -> None:
 
 def _refused(error: VesicaError, *, as_json: bool) -> int:
     code, hint = exit_of(error), hint_of(error)
+    if isinstance(error, AttestationRefused) and error.members.get("kind") == "insecure-software":
+        from vesica.cli.common import say_in_red
+        from vesica_attestation.software import WARNING
+
+        say_in_red(WARNING, on_stderr=True)
     detail = printable(error.detail)
     sys.stderr.write(f"vesica: {detail}{_place(error)}\n")
     if hint is not None:

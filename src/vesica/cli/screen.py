@@ -63,7 +63,7 @@ class Screen:
         """A table; the first ``left`` columns are text, the others figures."""
         table = Table(box=box.SIMPLE_HEAD if self.unicode else box.ASCII2, pad_edge=False, header_style="bold")
         for i, head in enumerate(heads):
-            table.add_column(Text(self.plain(head)), justify="left" if i < left else "right")
+            table.add_column(Text(self.plain(head)), justify="left" if i < left else "right", overflow="fold")
         for row in rows:
             table.add_row(*(Text(self.plain(cell)) for cell in row))
         self.console.print(table)

@@ -14,15 +14,18 @@ Runs a room: one process that carries out one agreement, once. It holds every su
 only; when it ends, everything is gone. It prints one line when it is ready, and stops on Ctrl-C or
 SIGTERM. (There is no --json: that line is all it says on stdout.)
 
-This version has no attestation and no encryption of its own: whoever runs the machine could read its
-memory, and --host other than a loopback address needs something in front of it that speaks TLS.
+Its keys are made at start and live in memory only. It proves where it runs by evidence of the hardware
+that it finds; where there is none it does not start, unless it is told to use software evidence, which
+proves nothing and is for trying things out.
 
 examples:
   vesica serve agreement.toml
+  vesica serve agreement.toml --attester insecure-software      on a laptop, with made-up data
   vesica serve agreement.toml --port 0                  a free port, named in the line it prints
   vesica serve agreement.toml --trusted-header X-OBLV-User-Name      behind a proxy that authenticates
 """
 _PORT_MAX = 65_535
+ATTESTERS = ("sev-snp", "tdx", "nitro", "confidential-space", "azure", "dstack", "insecure-software")
 
 
 class CannotListen(VesicaError):
@@ -51,6 +54,27 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="believe this header when it names the party; only behind a proxy that sets it and lets none through",
     )
     parser.add_argument(
+        "--attester",
+        choices=["auto", *ATTESTERS],
+        default="auto",
+        help="what proves where this runs (default: auto, which takes the hardware it finds, and never software)",
+    )
+    parser.add_argument(
+        "--tdx-collateral",
+        metavar="FILE",
+        type=Path,
+        help="Intel's collateral for this machine, JSON; read anew each time",
+    )
+    parser.add_argument(
+        "--snp-certificate", metavar="FILE", type=Path, help="AMD's VCEK or VLEK, where the host does not hand it out"
+    )
+    parser.add_argument("--audience", metavar="TEXT", help="of Confidential Space tokens, as the policies name it")
+    parser.add_argument(
+        "--insecure-plain-http",
+        action="store_true",
+        help="no TLS, on a loopback address only: behind a proxy on this machine; parties cannot verify such a room",
+    )
+    parser.add_argument(
         "--log-level",
         choices=["debug", "info", "warning", "error"],
         default="info",
@@ -73,7 +97,19 @@ def _serve(args: argparse.Namespace) -> int:
             raise
         raise ServerMissing("a room needs more packages than a party: pip install 'vesica[server]'") from None
     try:
-        return int(server.serve(args.agreement, args.host, args.port, args.trusted_header, args.log_level))
+        settings = server.Settings(
+            agreement_path=args.agreement,
+            host=args.host,
+            port=args.port,
+            attester=args.attester,
+            trusted_header=args.trusted_header,
+            log_level=args.log_level,
+            insecure_plain_http=args.insecure_plain_http,
+            tdx_collateral=args.tdx_collateral,
+            snp_certificate=args.snp_certificate,
+            audience=args.audience,
+        )
+        return int(server.serve(settings))
     except KeyboardInterrupt:
         return Exit.OK
     except OSError as error:
