@@ -17,7 +17,11 @@ def draft(evidence: Evidence, at: datetime) -> list[Line]:
 
     Raises Refused; also for a report that is not genuine, whose product nobody knows.
     """
-    claims = authenticate(evidence.part("report"), evidence.many("certificates"), at)
+    return lines_of(authenticate(evidence.part("report"), evidence.many("certificates"), at))
+
+
+def lines_of(claims: SnpClaims) -> list[Line]:
+    """What a policy would say that accepts these claims."""
     report = claims.report
     return [
         Line(
