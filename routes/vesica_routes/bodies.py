@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -21,6 +21,7 @@ from vesica.errors import (
     UploadIncomplete,
 )
 from vesica.form import Form
+from vesica.jsontext import different_names, no_constant
 from vesica.limits import (
     BODY_IDLE_SECONDS_MAX,
     BODY_SECONDS_MAX,
@@ -62,7 +63,7 @@ async def read_json(request: Request, model: type[Model]) -> Model:
         raise UploadIncomplete("the connection ended before the request did") from None
     try:
         document = json.loads(
-            bytes(body), parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_different_names
+            bytes(body), parse_float=Decimal, parse_constant=no_constant, object_pairs_hook=different_names
         )
     except (ValueError, ArithmeticError, RecursionError):  # ArithmeticError: an exponent beyond Decimal
         raise RequestInvalid("the body is not JSON (or names a field twice)") from None
@@ -70,16 +71,6 @@ async def read_json(request: Request, model: type[Model]) -> Model:
         return model.model_validate(document)
     except ValidationError as error:
         raise RequestInvalid(_what_is_wrong(error, model)) from None
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are not JSON")
-
-
-def _different_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a name twice")
-    return dict(pairs)
 
 
 def _what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
+from vesica.jsontext import no_constant
 from vesica.limits import EPSILON_TEXT_CHARACTERS_MAX, NAME_CHARACTERS_MAX
 from vesica.refusals import RoomAnsweredNonsense
 
@@ -24,16 +25,12 @@ def parse_json(body: bytes) -> Mapping[str, object]:
     Raises RoomAnsweredNonsense when it is not one.
     """
     try:
-        document = json.loads(body, parse_constant=_refuse_constant, parse_int=_whole)
+        document = json.loads(body, parse_constant=no_constant, parse_int=_whole)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         raise RoomAnsweredNonsense("the answer is not JSON: is this address a room?") from None
     if not isinstance(document, dict):
         raise RoomAnsweredNonsense("the answer is not a JSON object: is this address a room?")
     return document
-
-
-def _refuse_constant(_: str) -> object:
-    raise ValueError("NaN and Infinity are not JSON")
 
 
 def _whole(digits: str) -> int:

@@ -17,10 +17,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from vesica.answers import AgreementShown, read_agreement
 from vesica.errors import ReceiptInvalid, VesicaError
+from vesica.jsontext import different_names, no_constant
 from vesica.limits import PARTIES_MAX, RELEASES_MAX
 from vesica.receipt import Envelope, Kind, Statement, check_chain, read_payload, read_statement
 from vesica.receipts_terms import check_terms
@@ -185,7 +186,7 @@ def _read_file(path: Path) -> list[Envelope]:
     if len(text) > FILE_BYTES_MAX:
         raise ReceiptInvalid(f"{shown} is larger than {FILE_BYTES_MAX} bytes")
     try:
-        document = json.loads(text.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_different_names)
+        document = json.loads(text.decode("utf-8"), parse_constant=no_constant, object_pairs_hook=different_names)
     except (ValueError, RecursionError):
         raise ReceiptInvalid(f"{shown} is not a receipt: it is not JSON") from None
     if isinstance(document, dict) and set(document) == {"receipts"}:
@@ -202,13 +203,3 @@ def _require_receipt(envelope: object, shown: str) -> None:
         read_statement(read_payload(envelope))
     except ReceiptInvalid as error:
         raise ReceiptInvalid(f"{shown}: {error.detail}") from None
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are not JSON")
-
-
-def _different_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a name twice")
-    return dict(pairs)
