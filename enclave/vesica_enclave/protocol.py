@@ -20,6 +20,7 @@ from vesica.limits import (
     HEADERS_COUNT_MAX,
     KEEP_ALIVE_SECONDS_MAX,
     PIPELINED_MAX,
+    RECEIVE_BYTES,
     WRITE_SECONDS_MAX,
 )
 from vesica_routes.problems import problem
@@ -27,8 +28,17 @@ from vesica_routes.problems import problem
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 with bounded headers, bounded patience, and a bounded number of connections."""
+_RECEIVED = memoryview(
+    bytearray(RECEIVE_BYTES)
+)  # of all connections: what is read is worked through before the next read
+
+
+class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
+    """HTTP/1.1 with bounded headers, bounded patience, and a bounded number of connections.
+
+    Buffered: TLS is then opened into one place, 16 KiB a record, where asyncio would else make, and shrink, an object
+    of 256 KiB for each record. That halves the time of receiving.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (passed on as they are)
         super().__init__(*args, **kwargs)
@@ -55,13 +65,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self._taken()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's hint is its own buffer's size)
+        """Where the next bytes go."""
+        return _RECEIVED
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes have come. Nothing keeps them: the parser copies what it hands on."""
+        self.data_received(_RECEIVED[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
         """Counts what a client sends without ever completing it."""
         if self._last_request:
             self._discard(len(data))
             return
         self._silent_bytes += len(data)
-        super().data_received(data)
+        super().data_received(data)  # type: ignore[arg-type]  # httptools takes any buffer
         if self._silent_bytes > HEADERS_BYTES_MAX:
             self.transport.abort()
 

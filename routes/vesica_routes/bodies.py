@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -86,11 +87,45 @@ def _what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
     return "; ".join(parts)
 
 
-async def csv_bytes(request: Request) -> AsyncIterator[bytes]:
-    """The bytes of one CSV as they arrive, from a raw body or from the form field ``csv_file``.
+class Decoder(Protocol):
+    """From what is sent to the CSV in it. ``feed`` any number of times, then ``finish`` once."""
 
-    Raises MediaTypeUnsupported, TooLarge, FormInvalid, UploadIncomplete.
+    def feed(self, data: bytes, /) -> bytes:
+        """The bytes of the CSV that are known with these bytes of the body."""
+        ...
+
+    def finish(self) -> bytes:
+        """What is left of the CSV. Raises where the body is not complete."""
+        ...
+
+
+class AsItIs:
+    """The decoder of a body that is the CSV."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The same bytes."""
+        return data
+
+    def finish(self) -> bytes:
+        """Nothing: where such a body ends, the CSV ends."""
+        return b""
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How the CSV stands in a body, and how long such a body may be."""
+
+    decoder: Decoder
+    bytes_max: int
+
+
+def coding_of(request: Request, unsealer: Callable[[], Decoder]) -> Coding:
+    """What the request's headers say of its body: a raw CSV, a form with the field ``csv_file``, or a sealed one.
+
+    unsealer: makes what opens a sealed one. Raises MediaTypeUnsupported, FormInvalid, and what ``unsealer`` raises.
     """
+    if request.headers.get("content-type", "").strip().lower() == sealed.MEDIA_TYPE:
+        return Coding(unsealer(), sealed.sealed_bytes(SUBMISSION_BYTES_MAX))
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if any(coding.lower() != "identity" for coding in request.headers.getlist("content-encoding")):
         raise MediaTypeUnsupported("send the CSV as it is, without Content-Encoding")
@@ -98,37 +133,20 @@ async def csv_bytes(request: Request) -> AsyncIterator[bytes]:
         raise MediaTypeUnsupported("send the CSV in UTF-8")
     media = kind.decode("latin-1").lower()
     if media in _RAW_TYPES:
-        async for chunk in _chunks(request, SUBMISSION_BYTES_MAX):
-            yield chunk
-    elif media == "multipart/form-data":
-        form = Form(options.get(b"boundary", b""))
-        async for chunk in _chunks(request, SUBMISSION_BYTES_MAX + FORM_OVERHEAD_BYTES_MAX):
-            for piece in form.feed(chunk):
-                yield piece
-        form.finish()
-    else:
-        raise MediaTypeUnsupported(
-            "send the CSV as the body (curl -H 'Content-Type: text/csv' --data-binary @FILE) or as a form "
-            "(curl -F csv_file=@FILE)"
-        )
+        return Coding(AsItIs(), SUBMISSION_BYTES_MAX)
+    if media == "multipart/form-data":
+        return Coding(Form(options.get(b"boundary", b"")), SUBMISSION_BYTES_MAX + FORM_OVERHEAD_BYTES_MAX)
+    raise MediaTypeUnsupported(
+        "send the CSV as the body (curl -H 'Content-Type: text/csv' --data-binary @FILE) or as a form "
+        "(curl -F csv_file=@FILE)"
+    )
 
 
-def is_sealed(request: Request) -> bool:
-    """Whether a request says that its body is a sealed submission."""
-    return request.headers.get("content-type", "").strip().lower() == sealed.MEDIA_TYPE
-
-
-async def sealed_bytes(request: Request) -> AsyncIterator[bytes]:
-    """The bytes of a sealed submission as they arrive.
+async def chunks(request: Request, bytes_max: int) -> AsyncGenerator[bytes, None]:
+    """A large body, chunk by chunk as it arrives, from a sender that keeps sending.
 
     Raises TooLarge, UploadIncomplete.
     """
-    async for chunk in _chunks(request, sealed.sealed_bytes(SUBMISSION_BYTES_MAX)):
-        yield chunk
-
-
-async def _chunks(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
-    """A large body, chunk by chunk, from a sender that keeps sending."""
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > bytes_max:
         raise TooLarge(f"a submission may have at most {SUBMISSION_BYTES_MAX} bytes")

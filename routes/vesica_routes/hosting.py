@@ -7,7 +7,7 @@ SECURITY.md says so.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -15,12 +15,13 @@ from fastapi import Request
 
 from vesica.errors import RoomClosed, RoomNotOpen, VesicaError
 from vesica.events import Event, emit
-from vesica.intake import Intake, Keys
-from vesica.limits import BLOCK_BYTES, OPEN_STEP_SECONDS, OPEN_WAIT_SECONDS_MAX, RELEASE_STEP_SECONDS
+from vesica.intake import Keys
+from vesica.limits import HANDED_OVER_BYTES, OPEN_STEP_SECONDS, OPEN_WAIT_SECONDS_MAX, RELEASE_STEP_SECONDS
 from vesica.receipt import Envelope
 from vesica.release import Question, Release
 from vesica.room import LiveRoom, State
-from vesica_routes.bodies import csv_bytes, is_sealed, sealed_bytes
+from vesica_routes.bodies import chunks, coding_of
+from vesica_routes.overlap import Stage, blocks
 from vesica_routes.proving import Proving
 
 # Who closed a room, where it was no party. Names of parties cannot begin with a parenthesis.
@@ -51,7 +52,8 @@ class Hosting:
     async def submit(self, party: str, request: Request) -> tuple[Keys, Envelope]:
         """Reads, checks and accepts one submission.
 
-        Raises whatever ``LiveRoom.claim``, ``csv_bytes`` and ``Intake`` raise; the party's place is then free again.
+        Raises whatever ``LiveRoom.claim``, ``coding_of``, ``chunks`` and ``Intake`` raise; the party's place is then
+        free again.
         """
         emit(Event.SUBMISSION_STARTED, party=party)
         try:
@@ -66,25 +68,27 @@ class Hosting:
 
     async def _read(self, party: str, request: Request) -> tuple[Keys, Envelope, bool]:
         intake = self.room.claim(party)  # before the first byte is read
+        stage = Stage()
         try:
-            if is_sealed(request):
-                await self._unseal(party, request, intake)
-            else:
-                async for block in _blocks(csv_bytes(request)):
-                    self._require_not_closed()
-                    await asyncio.to_thread(intake.feed, block)
-            keys = await asyncio.to_thread(intake.finish)
+            coding = coding_of(request, lambda: self.room.unsealer(party))
+
+            def feed(block: bytes) -> None:
+                self._require_not_closed()
+                intake.feed(coding.decoder.feed(block))
+
+            def finish() -> Keys:
+                intake.feed(coding.decoder.finish())
+                return intake.finish()
+
+            received = blocks(chunks(request, coding.bytes_max), HANDED_OVER_BYTES)
+            await stage.each(received, feed)
+            keys = await stage.run(finish)
             return keys, *self.room.accept(party, keys)
         except BaseException:  # a cancelled request too: nothing of it is kept, and the party may try again
             self.room.abandon(party)
             raise
-
-    async def _unseal(self, party: str, request: Request, intake: Intake) -> None:
-        unsealer = self.room.unsealer(party)
-        async for block in _blocks(sealed_bytes(request)):
-            self._require_not_closed()
-            await asyncio.to_thread(lambda sealed: intake.feed(unsealer.feed(sealed)), block)
-        await asyncio.to_thread(lambda: intake.feed(unsealer.finish()))
+        finally:
+            stage.end(intake.discard)
 
     def _require_not_closed(self) -> None:
         """Closing destroys what is half read, too."""
@@ -168,20 +172,6 @@ class Hosting:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in fewer, larger pieces: a thread is asked once a block, not once a packet."""
-    waiting: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        waiting.append(chunk)
-        size += len(chunk)
-        if size >= BLOCK_BYTES:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
 
 
 async def at_a_step(work: Callable[[], T], step_seconds: float, done: Callable[[T], None]) -> T:

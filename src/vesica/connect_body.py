@@ -139,5 +139,5 @@ def _bounded(body: Body, bytes_max: int) -> Iterator[bytes]:
 
 def _from_form(form: Form, body: Body) -> Iterator[bytes]:
     for piece in _bounded(body, SUBMISSION_BYTES_MAX + FORM_OVERHEAD_BYTES_MAX):
-        yield from form.feed(piece)
-    form.finish()
+        yield form.feed(piece)
+    yield form.finish()

@@ -26,7 +26,8 @@ class Records:
 
     data: the bytes that values stand in (the block, and after it values that had doubled quotes). starts, ends: shape
     (rows, columns), half-open. lines: shape (rows,), the number in the file of the line on which each row begins, or
-    None where rows and lines go together, the first row standing on ``first_line``.
+    None where rows and lines go together, the first row standing on ``first_line``. next_line: the number of the line
+    behind them.
     """
 
     data: bytes
@@ -34,6 +35,7 @@ class Records:
     ends: Index
     first_line: int
     lines: NDArray[np.int64] | None
+    next_line: int
 
     def line(self, row: int) -> int:
         """The number in the file, from 1, of the line on which a row begins."""
@@ -109,12 +111,13 @@ def split_records(block: bytes, *, columns: int, first_line: int, final: bool) -
     row_starts = np.zeros_like(next_rows)
     row_starts[1:] = next_rows[:-1]
     starts, ends = _values(whole, used, row_starts, row_ends, columns)
-    data, lines = block, None
+    data, lines, lines_used = block, None, row_starts.size  # without quotes, a row is a line
     if whole.inside is not None:
         data, starts, ends = _unquote(whole, used, starts, ends)
-        if count_lines(block[:used]) > row_starts.size:
+        lines_used = count_lines(block[:used])
+        if lines_used > row_starts.size:
             lines = _line_numbers(whole.text[:used], row_starts, first_line)
-    return Records(data, starts, ends, first_line, lines), used
+    return Records(data, starts, ends, first_line, lines, first_line + lines_used), used
 
 
 def _row_ends(whole: _Block, *, final: bool) -> tuple[Index, Index]:

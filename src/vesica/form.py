@@ -28,7 +28,7 @@ class Form:
     def __init__(self, boundary: bytes) -> None:
         if not boundary:
             raise FormInvalid("a multipart form needs a boundary in its Content-Type")
-        self._pieces: list[bytes] = []
+        self._pieces: list[memoryview] = []
         self._header: list[bytes] = [b"", b""]
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
@@ -48,21 +48,25 @@ class Form:
         except FormParserError:
             raise FormInvalid("the form's boundary is too long; curl -F csv_file=@FILE makes a good one") from None
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> bytes:
         """The bytes of the file that a chunk of the form holds."""
         try:
             self._parser.write(chunk)
         except FormParserError:
             raise FormInvalid("this is not a well-formed multipart form") from None
         pieces, self._pieces = self._pieces, []
-        return pieces
+        return b"".join(pieces)
 
-    def finish(self) -> None:
-        """Raises UploadIncomplete unless the form was complete, FormInvalid if it had no ``csv_file``."""
+    def finish(self) -> bytes:
+        """Nothing: ``feed`` kept nothing back.
+
+        Raises UploadIncomplete unless the form was complete, FormInvalid if it had no ``csv_file``.
+        """
         if not self._ended:
             raise UploadIncomplete("the form ended before its last boundary; send the file again")
         if self._parts != 1:
             raise FormInvalid("the form has no field csv_file: curl -F csv_file=@FILE")
+        return b""
 
     def _part_begin(self) -> None:
         self._parts += 1
@@ -71,7 +75,7 @@ class Form:
         self._headers = {}
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        self._pieces.append(data[start:end])
+        self._pieces.append(memoryview(data)[start:end])
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._count_header(end - start)

@@ -49,7 +49,7 @@ class Intake:
     def __init__(self, terms: KeyTerms, secret: KeySecret) -> None:
         self._terms = terms
         self._hash = KeyedHash(secret)
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._bytes = 0
         self._line = 1
@@ -66,10 +66,14 @@ class Intake:
         self._bytes += len(data)
         if self._bytes > SUBMISSION_BYTES_MAX:
             raise TooLarge(f"more than {SUBMISSION_BYTES_MAX} bytes")
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
-        if self._waiting_bytes >= BLOCK_BYTES:
-            self._take(final=False)
+        left = memoryview(data)
+        while left:
+            piece = left[: BLOCK_BYTES - self._waiting_bytes]
+            self._waiting.append(piece)
+            self._waiting_bytes += len(piece)
+            left = left[len(piece) :]
+            if self._waiting_bytes >= BLOCK_BYTES:
+                self._take(final=False)
 
     def finish(self) -> Keys:
         """The keys, when all bytes have come.
@@ -86,6 +90,10 @@ class Intake:
         kept = sorted_keys.size if drop else self._rows
         return Keys(sorted_keys, kept, self._rows - kept)
 
+    def discard(self) -> None:
+        """Lets go of all keys. Where a submission is refused or given up, that may be gigabytes."""
+        self._keys.clear()
+
     def _take(self, *, final: bool) -> None:
         """Works through what is waiting; an incomplete last row waits on."""
         block = b"".join(self._waiting)
@@ -94,7 +102,7 @@ class Intake:
         if self._columns is not None and block:
             records, used = split_records(block, columns=self._width, first_line=self._line, final=final)
             self._key(records)
-            self._line += count_lines(block[:used])
+            self._line = records.next_line
             block = block[used:]
             if len(block) > RECORD_BYTES_MAX:
                 raise ValueTooLong(

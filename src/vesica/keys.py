@@ -1,7 +1,7 @@
 """Keyed 128-bit hashes of text: what the room keeps in place of an id.
 
-The hash is AES-128 in CBC-MAC over a message that begins with its own length: a pseudorandom function of the text as
-long as the key is secret (the length in front makes the encoding prefix-free, which plain CBC-MAC needs). The key is
+The hash is AES-128 in CBC-MAC over a message whose first block holds its length: a pseudorandom function of the text as
+long as the key is secret (no message is then a prefix of another, which plain CBC-MAC needs). The key is
 made at start and never leaves the process. One AES call does a block for all rows at once, so that hashing costs less
 than finding the line ends.
 
@@ -22,9 +22,11 @@ from vesica.csvtext import Index
 Words = NDArray[np.uint64]  # shape (rows, 2), or (rows,) for one half: little-endian words of an AES block
 
 _BLOCK: Final = 16
-_FIRST: Final = 12  # bytes of text in the first AES block, after four bytes of length
-_PADDING: Final = bytes(2 * _BLOCK)
-_MASKS: Final = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype="<u8")
+_FIRST: Final = 12  # bytes of text in the first AES block, before four bytes of length
+_PADDING: Final = bytes(_BLOCK)
+# Entry n has ones in its first n bytes. complex128 is numpy's type of 16 aligned bytes: gathering those is several
+# times faster than gathering pairs or raw bytes. Nothing is ever calculated with them.
+_MASKS: Final = np.frombuffer(b"".join(b"\xff" * n + bytes(_BLOCK - n) for n in range(_BLOCK + 1)), np.complex128)
 
 
 @dataclass(frozen=True)
@@ -45,23 +47,20 @@ class KeyedHash:
     def values(self, data: bytes, starts: Index, ends: Index) -> Words:
         """Hashes of ``data[starts[i]:ends[i]]``, shape (rows, 2). starts, ends: shape (rows,); lengths below 2**32."""
         padded = data + _PADDING
-        # Element i is the 8 bytes from byte i on: one gather reads a word of every row, aligned or not.
-        words: Words = np.ndarray((len(padded) - 7,), "<u8", padded, 0, (1,))
+        # Element i is the 16 bytes from byte i on: one gather reads an AES block of every row, aligned or not.
+        blocks = np.ndarray((len(padded) - _BLOCK + 1,), f"V{_BLOCK}", padded, 0, (1,))
         lengths = ends - starts
-        state = np.empty((starts.size, 2), "<u8")
-        state[:, 0] = (_word(words, starts, lengths, 0) << np.uint64(32)) | lengths.astype(np.uint64)
-        state[:, 1] = _word(words, starts, lengths, 4)
+        state = _text(blocks, starts, lengths, _FIRST)
+        state[:, 1] |= lengths.astype("<u8") << np.uint64(32)
         state = _encrypt(self._value_cipher, state)
         offset = _FIRST
         rows = np.flatnonzero(lengths > offset)
         while rows.size:
-            starts_left, lengths_left = starts[rows], lengths[rows]
-            block = state[rows]
-            block[:, 0] ^= _word(words, starts_left, lengths_left, offset)
-            block[:, 1] ^= _word(words, starts_left, lengths_left, offset + 8)
-            state[rows] = _encrypt(self._value_cipher, block)
+            block = _text(blocks, starts[rows] + offset, lengths[rows] - offset, _BLOCK)
+            block ^= _rows_of(state, rows)
+            state.view(np.complex128)[rows, 0] = _encrypt(self._value_cipher, block).view(np.complex128)[:, 0]
             offset += _BLOCK
-            rows = rows[lengths_left > offset]
+            rows = rows[lengths[rows] > offset]
         return state
 
     def rows(self, columns: list[Words]) -> Words:
@@ -81,12 +80,16 @@ def _aes(key: bytes) -> CipherContext:
     return Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
 
 
-def _word(words: Words, starts: Index, lengths: Index, offset: int) -> Words:
-    """The 8 bytes of each value from ``offset`` on, zero where it has ended."""
-    # No index runs past the padding: the first block reads at most 4 + 8 bytes behind a start, and the later ones are
-    # read of longer values only.
-    word: Words = words[starts + offset] & _MASKS[np.clip(lengths - offset, 0, 8)]
-    return word
+def _text(blocks: NDArray[np.void], starts: Index, lengths: Index, longest: int) -> Words:
+    """What AES blocks hold of each text: its first ``longest`` bytes, zero where it has ended; shape (rows, 2)."""
+    words: Words = blocks[starts].view("<u8").reshape(-1, 2)
+    words &= _rows_of(_MASKS.view("<u8").reshape(-1, 2), np.minimum(lengths, longest))
+    return words
+
+
+def _rows_of(table: Words, rows: Index) -> Words:
+    """``table[rows]``, several times faster."""
+    return table.view(np.complex128)[:, 0][rows].view("<u8").reshape(-1, 2)
 
 
 def _encrypt(cipher: CipherContext, blocks: Words) -> Words:

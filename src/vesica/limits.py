@@ -22,10 +22,12 @@ SUBMISSION_BYTES_MAX: Final = 16 * 2**30
 SUBMISSION_ROWS_MAX: Final = 2**30
 VALUE_BYTES_MAX: Final = 4 * 2**10  # an id longer than this is a mistake; it also bounds the work of keying a block
 HEADER_BYTES_MAX: Final = 16 * 2**10
-BLOCK_BYTES: Final = 2**20  # what is parsed at once: large enough for numpy, small enough for a processor's cache
+BLOCK_BYTES: Final = 2**19  # what is parsed at once: large enough for numpy, small enough for a processor's cache
+HANDED_OVER_BYTES: Final = 2**21  # what the event loop hands to a submission's thread at once
 RECORD_BYTES_MAX: Final = 2**18  # most often met by a quote that is never closed
 
 # A room
+THREADS_MAX: Final = 16  # for sorting and linking; more would wait for memory
 RELEASES_MAX: Final = 100_000  # stored answers; budgets end long before
 
 # Time. Answers about data leave at whole multiples of a step after the request, never "when ready" (promise P6).
@@ -45,6 +47,7 @@ ATTESTATIONS_WAITING_MAX: Final = 32  # requests for evidence at once; hardware 
 
 # HTTP
 JSON_BODY_BYTES_MAX: Final = 16 * 2**10
+RECEIVE_BYTES: Final = 256 * 2**10  # read from a connection at once
 HEADERS_BYTES_MAX: Final = 32 * 2**10
 HEADERS_COUNT_MAX: Final = 100
 CONNECTIONS_MAX: Final = 1_000

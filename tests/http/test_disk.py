@@ -184,10 +184,12 @@ def test_this_check_does_not_see_what_is_not_there(tmp_path: Path) -> None:
 # What a room would do that used Starlette's own forms, which spool above a megabyte.
 STARLETTE = """
 import vesica_routes.hosting
-async def spooled(request):
+from vesica_routes.bodies import AsItIs, Coding
+async def spooled(request, bytes_max):
     async with request.form() as form:
         yield await form["csv_file"].read()
-vesica_routes.hosting.csv_bytes = spooled
+vesica_routes.hosting.coding_of = lambda request, unsealer: Coding(AsItIs(), 2**34)
+vesica_routes.hosting.chunks = spooled
 """
 
 

@@ -11,8 +11,8 @@ SECRET = KeySecret(bytes(range(16)), bytes(range(16, 32)))
 
 
 def cbc_mac(key, message):
-    """The last block of AES-CBC with a zero IV, of 32-bit length and message, zero padded."""
-    framed = len(message).to_bytes(4, "little") + message
+    """The last block of AES-CBC with a zero IV: 12 bytes of the message, its 32-bit length, the rest, zero padded."""
+    framed = message[:12].ljust(12, b"\0") + len(message).to_bytes(4, "little") + message[12:]
     framed += bytes(-len(framed) % 16)
     encryptor = Cipher(algorithms.AES(key), modes.CBC(bytes(16))).encryptor()
     return (encryptor.update(framed) + encryptor.finalize())[-16:]

@@ -1,0 +1,63 @@
+"""Whether repeated keys are found, and told by their lines, wherever chunks and parts are cut."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vesica import unique
+from vesica.csvtext import Records
+from vesica.errors import DuplicateRow
+
+WORD = st.integers(0, 2**64 - 1)
+# A few first halves, so that many agree by chance, as 64 bits do in one of 37 files of a billion rows.
+KEY = st.tuples(st.sampled_from([0, 1, 2**63, 2**63 + 1, 2**64 - 1]) | WORD, st.sampled_from([0, 7]) | WORD)
+
+
+def logged(keys, sizes, first_line=2):
+    """A log of these keys, which came in pieces of the given sizes."""
+    log = unique.KeyLog()
+    words = np.array(keys, np.uint64).reshape(-1, 2)
+    at = 0
+    for size in [*sizes, max(len(words), 1)]:
+        piece = words[at : at + size]
+        nothing = np.zeros((len(piece), 1), np.int64)
+        log.append(piece, Records(b"", nothing, nothing, first_line + at, None, first_line + at + len(piece)))
+        at += len(piece)
+    return log
+
+
+@pytest.fixture(params=[(2**21, 2**17), (8, 4)], autouse=True)
+def cuts(request, monkeypatch):
+    """As shipped, and with chunks and parts so small that everything is cut."""
+    monkeypatch.setattr(unique, "_CHUNK_ROWS", request.param[0])
+    monkeypatch.setattr(unique, "_KEYS_AT_ONCE", request.param[1])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(KEY), st.lists(st.integers(1, 20)))
+def test_distinct_keys_are_the_sorted_set_of_first_halves(keys, sizes):
+    assert logged(keys, sizes).distinct().tolist() == sorted({first for first, _ in keys})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(KEY, unique=True), st.lists(st.integers(1, 20)))
+def test_keys_that_agree_in_64_bits_only_are_no_duplicates(keys, sizes):
+    assert logged(keys, sizes).all_different().tolist() == sorted({first for first, _ in keys})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(WORD, WORD), min_size=2, unique=True), st.data(), st.lists(st.integers(1, 20)))
+def test_a_repeated_key_is_refused_with_the_lines_of_both_rows(keys, data, sizes):
+    second = data.draw(st.integers(1, len(keys) - 1))
+    first = data.draw(st.integers(0, second - 1))
+    keys[second] = keys[first]
+    with pytest.raises(DuplicateRow, match=f"line {first + 2} already") as raised:
+        logged(keys, sizes).all_different()
+    assert raised.value.line == second + 2
+
+
+def test_one_key_a_thousand_times_is_one_key():
+    assert logged([(5, 5)] * 1000, [1, 10, 100]).distinct().tolist() == [5]
+    with pytest.raises(DuplicateRow, match="line 2 already"):
+        logged([(5, 5)] * 1000, [1, 10, 100]).all_different()
