@@ -69,7 +69,8 @@ def venn(columns: Sequence[SortedKeys]) -> Venn:
             cells += _venn_of_piece(pieces, cells.size)
         return cells
 
-    shares = [range(first, 2**bits, thread_count()) for first in range(thread_count())]
+    threads = thread_count() if bits > _TAG_BITS else 1
+    shares = [range(first, 2**bits, threads) for first in range(threads)]
     cells = np.sum(in_threads(within, shares), axis=0)
     return Venn(len(columns), tuple(int(n) for n in cells))
 

@@ -22,7 +22,7 @@ def expected(sets, statistic, members):
     return len(set.intersection(*chosen) if statistic is Statistic.INTERSECTION_CARDINALITY else set.union(*chosen))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(SETS, st.sampled_from([1, 2, 3, 7, 2**19]))
 def test_every_count_of_every_subset_is_that_of_sets(sets, keys_at_once):
     with pytest.MonkeyPatch.context() as patch:
