@@ -22,6 +22,7 @@ from vesica.release import Question, Release
 from vesica.room import LiveRoom, State
 from vesica_routes.bodies import csv_bytes, is_sealed, sealed_bytes
 from vesica_routes.proving import Proving
+from vesica_routes.staying import let_stay
 
 # Who closed a room, where it was no party. Names of parties cannot begin with a parenthesis.
 _CLOSING_TIME: Final = "(closing time)"
@@ -54,6 +55,7 @@ class Hosting:
         Raises whatever ``LiveRoom.claim``, ``csv_bytes`` and ``Intake`` raise; the party's place is then free again.
         """
         emit(Event.SUBMISSION_STARTED, party=party)
+        let_stay(request)
         try:
             keys, receipt, last = await self._read(party, request)
         except VesicaError as error:
