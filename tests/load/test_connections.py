@@ -35,8 +35,9 @@ OTHER_ADDRESS = "127.0.0.2"  # all of 127/8 is this machine
 
 @pytest.fixture
 def small() -> Iterator[RunningRoom]:
-    """A room for FEW connections at once."""
-    with launched_room(AGREEMENT, before=limits(CONNECTIONS_MAX=FEW), tls=True) as room:
+    """A room for FEW connections at once, which cuts off nobody for being slow."""
+    long = {"HEADER_SECONDS_MAX": 600, "KEEP_ALIVE_SECONDS_MAX": 600, "BODY_IDLE_SECONDS_MAX": 600}
+    with launched_room(AGREEMENT, before=limits(CONNECTIONS_MAX=FEW, **long), tls=True) as room:
         yield room
 
 
