@@ -57,7 +57,8 @@ def create_app(room: LiveRoom, proving: Proving, *, trusted_header: str | None =
     return app
 
 
-def _hosting(request: Request) -> Hosting:
+# Coroutines: FastAPI would ask a thread for each of these, and a flood of requests would fill its pool.
+async def _hosting(request: Request) -> Hosting:
     hosting = request.app.state.hosting
     if not isinstance(hosting, Hosting):
         raise TypeError("an app without a room")
@@ -68,8 +69,8 @@ def _hosting(request: Request) -> Hosting:
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Your party's token.")
 
 
-def _party(request: Request, _: Annotated[object, Depends(_bearer)]) -> str:
-    hosting = _hosting(request)
+async def _party(request: Request, _: Annotated[object, Depends(_bearer)]) -> str:
+    hosting = await _hosting(request)
     return party_of(request, hosting.room.agreement, hosting.trusted_header)
 
 
