@@ -11,7 +11,7 @@ from typing import Final
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 
-KEPT_BYTES_MAX: Final = 64 * 2**20  # freed memory that a thread's heap keeps at its end
+KEPT_BYTES_MAX: Final = 32 * 2**20  # freed memory that a thread's heap keeps at its end
 MAPPED_BYTES_MIN: Final = 8 * 2**20  # what is at least so large goes back when it is freed: all arrays of keys
 
 

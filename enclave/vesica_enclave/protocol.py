@@ -3,17 +3,18 @@
 A client that sends its headers drop by drop, or without end, keeps sending a body that was refused, or does not read
 its answers, is cut off. What two parsers could read differently is refused or dropped: trailers are no headers, and a
 request that asks for another protocol is the last one on its connection. Bodies are bounded where they are read
-(``vesica_routes.bodies``).
+(``vesica_routes.bodies``); how many connections there may be, at the door (``vesica_enclave.door``).
 """
 
 import asyncio
 from http import HTTPStatus
 from typing import Any, cast
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from vesica.limits import (
-    CONNECTIONS_MAX,
+    ANSWER_PIECE_BYTES,
     DISCARDED_BODY_BYTES_MAX,
     HEADER_SECONDS_MAX,
     HEADERS_BYTES_MAX,
@@ -24,17 +25,17 @@ from vesica.limits import (
     WRITE_SECONDS_MAX,
 )
 from vesica_routes.problems import problem
+from vesica_routes.staying import EXTENSION
 
 _BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
-_RECEIVED = memoryview(
-    bytearray(RECEIVE_BYTES)
-)  # of all connections: what is read is worked through before the next read
+# Of all connections: what is read is worked through before the next read.
+_RECEIVED = memoryview(bytearray(RECEIVE_BYTES))
 
 
 class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
-    """HTTP/1.1 with bounded headers, bounded patience, and a bounded number of connections.
+    """HTTP/1.1 with bounded headers and bounded patience.
 
     Buffered: TLS is then opened into one place, 16 KiB a record, where asyncio would else make, and shrink, an object
     of 256 KiB for each record. That halves the time of receiving.
@@ -42,6 +43,8 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (passed on as they are)
         super().__init__(*args, **kwargs)
+        self.may_stay = False  # while a party's submission is read: others make room first
+        self._ended = asyncio.Event()
         self._in_headers = False
         self._header_bytes = 0  # of the headers (or trailers) being read
         self._silent_bytes = 0  # since the parser last told of anything: a header, trailer or chunk line without end
@@ -52,18 +55,27 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._reading: asyncio.TimerHandle | None = None  # until the client takes its answers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Takes a connection while there is room for one, and gives it a time in which to ask something."""
+        """Gives the client a time in which to ask something."""
         super().connection_made(cast("asyncio.Transport", transport))
-        if len(self.connections) > CONNECTIONS_MAX:
-            self.transport.abort()
-        else:
-            self._wait(HEADER_SECONDS_MAX)
+        self.transport.set_write_buffer_limits(high=ANSWER_PIECE_BYTES)  # TLS would let half a megabyte wait
+        self._wait(HEADER_SECONDS_MAX)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Lets go of the timers."""
+        """Lets go of the timers, and of whoever waits for the end."""
         self._came()
         self._taken()
         super().connection_lost(exc)
+        self._ended.set()
+
+    async def ended(self) -> None:
+        """Waits until the connection is lost; not at all, where it was lost before it was made."""
+        if self.transport is not None:
+            await self._ended.wait()
+
+    def abort(self) -> None:
+        """Ends the connection at once, whatever is on its way."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's hint is its own buffer's size)
         """Where the next bytes go."""
@@ -86,6 +98,7 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_message_begin(self) -> None:
         """A request begins: its headers have a time of their own."""
         super().on_message_begin()
+        self.scope["extensions"] = {EXTENSION: {"stay": self._stay}}
         self._in_headers = True
         self._header_bytes = 0
         self._wait(HEADER_SECONDS_MAX)
@@ -152,8 +165,15 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def on_response_complete(self) -> None:
         """The rest of a refused body, or the next request, has a time in which to come, whatever else comes."""
+        self.may_stay = False
         super().on_response_complete()
-        if not self.transport.is_closing() and not self.pipeline:
+        if self.transport.is_closing():
+            return
+        if self.pipeline or len(self.cycle.body) > HIGH_WATER_LIMIT:
+            # uvicorn reads on after every answer, and a client that asked often may then send a body without end to a
+            # request whose turn has not come.
+            self.flow.pause_reading()
+        if not self.pipeline:
             self._wait(KEEP_ALIVE_SECONDS_MAX)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's own words)
@@ -176,6 +196,9 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         """The client has taken its answers."""
         super().resume_writing()
         self._taken()
+
+    def _stay(self) -> None:
+        self.may_stay = True
 
     def _refuse(self, detail: str) -> None:
         """Answers for the app, which is not asked, and takes no more requests."""

@@ -7,13 +7,13 @@ import resource
 import secrets
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from vesica.agreement import Agreement, as_document, digest, parse_agreement
 from vesica.errors import AgreementInvalid, EvidenceUnavailable, InsecurePlainHttpRefused
 from vesica.events import Event, emit
-from vesica.limits import AGREEMENT_BYTES_MAX, KEEP_ALIVE_SECONDS_MAX
+from vesica.limits import AGREEMENT_BYTES_MAX, BACKLOG_MAX, KEEP_ALIVE_SECONDS_MAX, THREAD_SWITCH_SECONDS
 from vesica.receipt import ReceiptLog
 from vesica.room import LiveRoom
 from vesica_attestation.attester import Attester, Supplies, choose, from_file
@@ -32,13 +32,13 @@ from vesica_attestation.errors import AttesterUnavailable
 from vesica_attestation.evidence import Kind as EvidenceKind
 from vesica_attestation.software import WARNING as SOFTWARE_WARNING
 from vesica_enclave.allocator import keep_freed_memory
+from vesica_enclave.descriptors import ensure_descriptors
+from vesica_enclave.door import Door
 from vesica_enclave.identity import RoomKeys, tls_context
 from vesica_enclave.logs import configure_logging
 from vesica_enclave.protocol import BoundedProtocol
 from vesica_routes.app import create_app
 from vesica_routes.proving import Proving
-
-_BACKLOG: Final = 256
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,18 @@ def serve(settings: Settings) -> int:
     """Runs one room until it is told to stop (SIGINT, SIGTERM). A line on stdout tells when and where it answers.
 
     Raises AgreementInvalid for an agreement that cannot be carried out, EvidenceUnavailable where the evidence that was
-    asked for cannot be had, OSError where the address cannot be taken, InsecurePlainHttpRefused. Whatever the room held
-    dies with the process.
+    asked for cannot be had, OSError where the address cannot be taken, InsecurePlainHttpRefused, DescriptorsTooFew.
+    Whatever the room held dies with the process.
     """
     if settings.insecure_plain_http and not _is_loopback(settings.host):
         raise InsecurePlainHttpRefused("plain http is for loopback addresses only: tokens and files would be readable")
     agreement = _read(settings.agreement_path)
     configure_logging(settings.log_level)
+    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     # Hardening as a whole is for the deployment; this one is free everywhere: a crash must not write memory to disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     keep_freed_memory()
+    ensure_descriptors()
     attester = _attester(settings)
     app, tls_key = _room(agreement, attester, settings.trusted_header)
     config = uvicorn.Config(
@@ -89,7 +91,6 @@ def serve(settings: Settings) -> int:
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        ssl_context_factory=None if settings.insecure_plain_http else lambda *_: tls_context(tls_key, settings.host),
         timeout_keep_alive=KEEP_ALIVE_SECONDS_MAX,
         timeout_graceful_shutdown=KEEP_ALIVE_SECONDS_MAX,
     )
@@ -101,7 +102,8 @@ def serve(settings: Settings) -> int:
         scheme = "http" if settings.insecure_plain_http else "https"
         ready = f'vesica: room "{agreement.name}" is ready at {scheme}://{shown}:{listener.getsockname()[1]}'
         _warn(settings, attester)
-        asyncio.run(_Announcing(config, ready).serve(sockets=[listener]))
+        tls = None if settings.insecure_plain_http else tls_context(tls_key, settings.host)
+        asyncio.run(_Announcing(config, listener, tls, ready).serve(sockets=[]))
     emit(Event.STOPPING)
     return 0
 
@@ -131,11 +133,15 @@ def _room(
 
 
 class _Announcing(uvicorn.Server):
-    """A server that says, once it answers, where."""
+    """A server that lets connections in by our own door, and says, once it answers, where."""
 
-    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, tls: ssl.SSLContext | None, ready: str) -> None:
         super().__init__(config)
+        self._door = Door(listener, tls, self._protocol)
         self._ready = ready
+
+    def _protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state, asyncio.get_running_loop())
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -148,12 +154,18 @@ class _Announcing(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts, then tells stdout."""
+        """Starts, then tells stdout. sockets: none; uvicorn would let in whoever comes."""
         await super().startup(sockets)
         if self.started:
+            self._door.open()
             emit(Event.SERVING)
             sys.stdout.write(f"{self._ready}\n")
             sys.stdout.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets nobody in any more, then lets those go who are in."""
+        self._door.close()
+        await super().shutdown(sockets)
 
 
 def _opening(agreement: Agreement, keys: RoomKeys, identity: Identity, attester: Attester) -> ReceiptLog:
@@ -206,12 +218,12 @@ def _read(path: Path) -> Agreement:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, for asyncio turns Nagle's algorithm off only where it sees TCP; with it each answer waits 40 ms for an ACK.
+    # With its protocol named, or asyncio does not turn off delays (Nagle) and every answer waits 40 ms for an ACK.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG_MAX)
     except BaseException:
         listener.close()
         raise

@@ -1,11 +1,11 @@
 """The app: every entry point across the trust boundary, in one list."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
@@ -17,20 +17,12 @@ from vesica.limits import RELEASES_MAX
 from vesica.release import Question, Release, ask, plan
 from vesica.room import LiveRoom
 from vesica_routes import problems, psi, wire
+from vesica_routes.answering import Uncached, listed
 from vesica_routes.auth import party_of
 from vesica_routes.bodies import read_json
 from vesica_routes.hosting import STOPPED, Hosting
 from vesica_routes.openapi import CSV_BODY, json_body, refusals
 from vesica_routes.proving import Proving, parse_nonce
-
-
-class Uncached(JSONResponse):
-    """JSON that nobody on the way may keep."""
-
-    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
-        """The headers of an answer, with the one that every answer has."""
-        super().init_headers({**problems.NO_STORE, **(headers or {})})
-
 
 router = APIRouter(default_response_class=Uncached)
 STORED: Final[dict[int | str, dict[str, Any]]] = {
@@ -65,7 +57,8 @@ def create_app(room: LiveRoom, proving: Proving, *, trusted_header: str | None =
     return app
 
 
-def _hosting(request: Request) -> Hosting:
+# Coroutines: FastAPI would ask a thread for each of these, and a flood of requests would fill its pool.
+async def _hosting(request: Request) -> Hosting:
     hosting = request.app.state.hosting
     if not isinstance(hosting, Hosting):
         raise TypeError("an app without a room")
@@ -76,8 +69,8 @@ def _hosting(request: Request) -> Hosting:
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Your party's token.")
 
 
-def _party(request: Request, _: Annotated[object, Depends(_bearer)]) -> str:
-    hosting = _hosting(request)
+async def _party(request: Request, _: Annotated[object, Depends(_bearer)]) -> str:
+    hosting = await _hosting(request)
     return party_of(request, hosting.room.agreement, hosting.trusted_header)
 
 
@@ -169,11 +162,10 @@ async def release(request: Request, party: Party, here: Here) -> Response:
     return _answer(_released(here, made), 201 if new else 200)
 
 
-@router.get("/releases", responses=refusals(401, 409))
-async def releases(_: Party, here: Here) -> wire.ReleasesDocument:
+@router.get("/releases", response_model=wire.ReleasesDocument, responses=refusals(401, 409))
+async def releases(_: Party, here: Here) -> Response:
     """All releases so far; free."""
-    made = here.releases()
-    return wire.ReleasesDocument(releases=[_released(here, one) for one in made])
+    return listed("releases", (_released(here, one).model_dump(mode="json") for one in here.releases()))
 
 
 @router.get("/releases/{number}", response_model=wire.ReleaseDocument, responses=refusals(401, 404, 409, 422))
@@ -194,7 +186,7 @@ async def close(party: Party, here: Here) -> wire.ClosedDocument:
     return wire.ClosedDocument(receipt=dict(here.close(party)))
 
 
-@router.get("/receipts", responses=refusals(401))
-async def receipts(_: Party, here: Here) -> wire.ReceiptsDocument:
+@router.get("/receipts", response_model=wire.ReceiptsDocument, responses=refusals(401))
+async def receipts(_: Party, here: Here) -> Response:
     """Every receipt so far, in order: keep them, they can be checked offline. They answer after closing, too."""
-    return wire.ReceiptsDocument(receipts=[dict(receipt) for receipt in here.room.receipts.all()])
+    return listed("receipts", (dict(receipt) for receipt in here.room.receipts.all()))

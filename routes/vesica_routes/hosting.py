@@ -23,6 +23,7 @@ from vesica.room import LiveRoom, State
 from vesica_routes.bodies import chunks, coding_of
 from vesica_routes.overlap import Stage, blocks
 from vesica_routes.proving import Proving
+from vesica_routes.staying import let_stay
 
 # Who closed a room, where it was no party. Names of parties cannot begin with a parenthesis.
 _CLOSING_TIME: Final = "(closing time)"
@@ -56,6 +57,7 @@ class Hosting:
         free again.
         """
         emit(Event.SUBMISSION_STARTED, party=party)
+        let_stay(request)
         try:
             keys, receipt, last = await self._read(party, request)
         except VesicaError as error:

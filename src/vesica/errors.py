@@ -222,3 +222,9 @@ class InsecurePlainHttpRefused(VesicaError):
     """Plain http was asked for on an address that others can reach."""
 
     code = "insecure-plain-http-refused"
+
+
+class DescriptorsTooFew(VesicaError):
+    """The system allows this process fewer open files than a room may need."""
+
+    code = "descriptors-too-few"

@@ -46,14 +46,29 @@ WRITE_SECONDS_MAX: Final = 60.0  # for a client to take the answers that wait fo
 ATTESTATIONS_WAITING_MAX: Final = 32  # requests for evidence at once; hardware answers one after the other
 
 # HTTP
+ANSWER_PIECE_BYTES: Final = 64 * 2**10  # of a long answer, that wait for a client to read what came before
 JSON_BODY_BYTES_MAX: Final = 16 * 2**10
 RECEIVE_BYTES: Final = 256 * 2**10  # read from a connection at once
 HEADERS_BYTES_MAX: Final = 32 * 2**10
 HEADERS_COUNT_MAX: Final = 100
-CONNECTIONS_MAX: Final = 1_000
-PIPELINED_MAX: Final = 128  # requests of one connection that wait for the answers before theirs
+CONNECTIONS_MAX: Final = 1_000  # handshakes that are not finished included
+CONNECTION_BYTES_MAX: Final = 2 * 2**20  # memory for one, whatever it sends or does not read; an idle one takes 0.3 MB
+PIPELINED_MAX: Final = 32  # requests of one connection that wait for the answers before theirs
 DISCARDED_BODY_BYTES_MAX: Final = (
     4 * 2**20
 )  # read and thrown away after an early refusal, so that the client can read it
 FORM_OVERHEAD_BYTES_MAX: Final = 16 * 2**10  # boundaries and part headers of a multipart submission
 TOKEN_BITS: Final = 256
+
+# The process
+ACCEPTED_AT_ONCE_MAX: Final = (
+    16  # connections, before those that are in have their turn: a handshake takes a millisecond
+)
+ACCEPT_RETRY_SECONDS: Final = 1.0  # after the system had no descriptor or memory left
+BACKLOG_MAX: Final = 256  # connections that the kernel holds until they are accepted
+DESCRIPTORS_RESERVED: Final = 64  # for all that is no connection; with CONNECTIONS_MAX, what a room may have open
+HANDSHAKE_SECONDS_MAX: Final = 10.0
+LOG_BURST_MAX: Final = 50  # lines of one kind, of those that a request can cause; then one in LOG_REPEAT_SECONDS
+LOG_REPEAT_SECONDS: Final = 10.0
+# How long the event loop waits for a thread that computes to hand over Python's lock; it waits several times an answer.
+THREAD_SWITCH_SECONDS: Final = 0.0005

@@ -20,6 +20,7 @@ def launched_room(
     environment: Mapping[str, str] | None = None,
     trusted_header: str | None = None,
     log_level: str = "debug",
+    tls: bool = False,
 ) -> Iterator[RunningRoom]:
     """before: Python that runs before the server is built. tracer: a command that runs the rest of its line, under the
     same process id. environment: on top of this process's own.
@@ -28,7 +29,7 @@ def launched_room(
         folder = Path(name)
         agreement = folder / "agreement.toml"
         agreement.write_text(agreement_toml_text)
-        program = f"{before}\n{_PROGRAM}"
+        program = f"{before}\n{_PROGRAM.replace('plain_http=True', 'plain_http=False') if tls else _PROGRAM}"
         command = [*tracer, sys.executable, "-c", program, str(agreement), trusted_header or "", log_level]
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             process = subprocess.Popen(

@@ -15,7 +15,7 @@ from vesica.tokens import token_sha256
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
-_READY = re.compile(r'^vesica: room "[^"]*" is ready at (http://\S+)$', re.MULTILINE)
+_READY = re.compile(r'^vesica: room "[^"]*" is ready at (https?://\S+)$', re.MULTILINE)
 # The composition root itself, so that these tests need no command line. Plain http: they look at raw bytes.
 _PROGRAM = (
     "import sys; from pathlib import Path; from vesica_enclave.serve import Settings, serve; "
