@@ -29,6 +29,11 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | _PROCESS_CPU_CLOCK)
 
 
+def main_thread_seconds(pid: int) -> float:
+    """CPU time of another process's first thread, which in a server is the event loop's."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def resident_bytes(pid: int | str = "self") -> int:
     """Memory of a process that is resident now."""
     return _status(pid, "VmRSS")

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from bench.clocks import cpu_seconds, peak_bytes, written_bytes
+from bench.clocks import cpu_seconds, main_thread_seconds, peak_bytes, written_bytes
 from bench.plan import ROOT
 from bench.sender import ask
 
@@ -122,7 +122,7 @@ def submission(form: str, descriptor: int, rows: int) -> dict[str, object]:
     with ExitStack() as stack:
         server = stack.enter_context(receiver() if form == "discard" else room())
         one = stack.enter_context(sender(server, descriptor, PARTIES[0], "raw" if form == "discard" else form))
-        cpu, peak = cpu_seconds(server.pid), peak_bytes(server.pid)
+        cpu, loop, peak = cpu_seconds(server.pid), main_thread_seconds(server.pid), peak_bytes(server.pid)
         told = one.send()
         if form != "discard" and told["answer"]["rows"] != rows:
             raise RuntimeError("the room counted other rows")
@@ -130,6 +130,7 @@ def submission(form: str, descriptor: int, rows: int) -> dict[str, object]:
             "wall_s": told["ended"] - told["begun"],
             "sent_s": told["sent"] - told["begun"],
             "cpu_s": cpu_seconds(server.pid) - cpu,
+            "loop_cpu_s": main_thread_seconds(server.pid) - loop,
             "client_cpu_s": told["cpu_s"],
             "extra_bytes": peak_bytes(server.pid) - peak,
             "peak_bytes": peak_bytes(server.pid),
