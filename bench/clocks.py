@@ -49,9 +49,15 @@ def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def written_bytes(pid: int) -> int:
-    """Bytes that a process has given to write() and its kin. What is sent over sockets is not counted."""
-    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+def written_bytes(pid: int) -> int | None:
+    """Bytes that a process has given to write() and its kin. What is sent over sockets is not counted.
+
+    None where the process does not let us know: one that may not be traced tells root alone.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    except PermissionError:
+        return None
     return int(dict(line.split(": ") for line in lines)["wchar"])
 
 

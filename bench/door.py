@@ -153,6 +153,7 @@ def story(descriptors: Sequence[int], truth: int) -> dict[str, object]:
         told = [one.send() for one in senders]
         question = json.dumps({"statistic": "intersection_cardinality", "epsilon": "50"}).encode()
         released = ask_timed(server, question)
+        after = written_bytes(server.pid)
         if abs(int(released["value"]) - truth) > 1:
             raise RuntimeError("the release is not the truth")
         return {
@@ -163,7 +164,7 @@ def story(descriptors: Sequence[int], truth: int) -> dict[str, object]:
             "client_cpu_s": sum(one["cpu_s"] for one in told),
             "extra_bytes": peak_bytes(server.pid) - peak,
             "peak_bytes": peak_bytes(server.pid),
-            "written_bytes": written_bytes(server.pid) - written,
+            "written_bytes": None if after is None or written is None else after - written,
             "bytes": sum(one["bytes"] for one in told),
         }
 

@@ -64,7 +64,7 @@ class Results:
 
     def values(self, kind: Kind, name: str, rows: int, metric: str, ids: Ids = Ids.PLAIN) -> dict[int, float]:
         """A metric by repetition, of those that went well."""
-        good = [one for one in self.of(kind, name, rows, ids) if one["ok"]]
+        good = [one for one in self.of(kind, name, rows, ids) if one["ok"] and one.get(metric) is not None]
         return {one["repetition"]: float(one[metric]) for one in good}
 
     def figure(self, kind: Kind, name: str, rows: int, metric: str, ids: Ids = Ids.PLAIN) -> Figure | None:
