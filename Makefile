@@ -28,8 +28,8 @@ lint: $(VENV)/.dev       ## format, linters, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev      ## peak memory of a room that is sent 2 GB
-	$(BIN)/python -m bench.memory
+bench: $(VENV)/.bench    ## Vesica beside its peers, half an hour; SIZES=1e6,1e7 BENCH="--repetitions 1" for less
+	$(VENV)/bench/bin/python -m bench $(if $(SIZES),--rows $(SIZES)) $(BENCH)
 
 lock: $(VENV)/.dev       ## requirements/*.txt from the ranges in pyproject.toml
 	$(BIN)/pip install --quiet uv
@@ -47,6 +47,12 @@ $(VENV)/.python:
 $(VENV)/.server: $(VENV)/.python requirements/server.txt requirements/build.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt -r requirements/server.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.python requirements/bench.txt requirements/build.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)/bench
+	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt -r requirements/bench.txt
+	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.server requirements/dev.txt

@@ -14,3 +14,5 @@ compile client.txt pyproject.toml
 compile server.txt pyproject.toml --extra server
 compile party-test.txt pyproject.toml --group party-test
 compile dev.txt pyproject.toml --extra server --extra pandas --group dev
+# What is measured is what a room runs: versions as in server.txt, which are also those of dev.txt.
+compile bench.txt pyproject.toml --extra server --group bench --constraint requirements/build.txt --constraint requirements/dev.txt

@@ -1,0 +1,56 @@
+"""A server that receives and throws away: what the front door of a room costs before anything is done with the bytes.
+
+``python -m bench.receiver`` runs it on a free port of loopback, on the room's own stack: uvicorn, the room's protocol
+class, its TLS. It says where it answers as a room does.
+"""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+
+from vesica_enclave.identity import RoomKeys, tls_context
+from vesica_enclave.protocol import BoundedProtocol
+
+HOST = "127.0.0.1"
+
+
+async def discard(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:  # noqa: ANN401
+    """An ASGI app that reads a request to its end and says so."""
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    answer = b"{}"
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+    await send({"type": "http.response.start", "status": 201, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+def main() -> int:
+    """Serves until it is told to stop."""
+    keys = RoomKeys()
+    config = uvicorn.Config(
+        discard,
+        http=BoundedProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        ssl_context_factory=lambda *_: tls_context(keys.tls, HOST),
+    )
+    with socket.create_server((HOST, 0), backlog=16) as listener:
+        print(f"receiver: ready at https://{HOST}:{listener.getsockname()[1]}", flush=True)
+        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
