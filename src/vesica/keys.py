@@ -51,16 +51,19 @@ class KeyedHash:
         blocks = np.ndarray((len(padded) - _BLOCK + 1,), f"V{_BLOCK}", padded, 0, (1,))
         lengths = ends - starts
         state = _text(blocks, starts, lengths, _FIRST)
-        state[:, 1] |= lengths.astype("<u8") << np.uint64(32)
+        state[:, 1] |= lengths.view("<u8") << np.uint64(32)
         state = _encrypt(self._value_cipher, state)
         offset = _FIRST
-        rows = np.flatnonzero(lengths > offset)
-        while rows.size:
-            block = _text(blocks, starts[rows] + offset, lengths[rows] - offset, _BLOCK)
-            block ^= _rows_of(state, rows)
-            state.view(np.complex128)[rows, 0] = _encrypt(self._value_cipher, block).view(np.complex128)[:, 0]
+        while (longer := lengths > offset).any():
+            if longer.all():  # as in a list of e-mail addresses: nothing to pick out
+                state ^= _text(blocks, starts + offset, lengths - offset, _BLOCK)
+                state = _encrypt(self._value_cipher, state)
+            else:
+                rows = np.flatnonzero(longer)
+                block = _text(blocks, starts[rows] + offset, lengths[rows] - offset, _BLOCK)
+                block ^= _rows_of(state, rows)
+                state.view(np.complex128)[rows, 0] = _encrypt(self._value_cipher, block).view(np.complex128)[:, 0]
             offset += _BLOCK
-            rows = rows[lengths[rows] > offset]
         return state
 
     def rows(self, columns: list[Words]) -> Words:

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from vesica.csvtext import Records
 from vesica.errors import DuplicateRow
 from vesica.keys import Words
-from vesica.threads import in_threads
+from vesica.threads import in_threads, thread_count
 
 Halves = NDArray[np.uint64]
 
-_CHUNK_ROWS: Final = 2**21  # arrays of 16 MiB: the system gives such out, and takes them back, in large pages
+_CHUNK_ROWS: Final = 2**24  # arrays of 128 MiB; the system fills them with memory as they fill with keys
+_SORTED_ALONE_MAX: Final = 2**18  # keys that are sorted before a second thread would have begun
 _SUSPECTS_MAX: Final = 4096  # of one part; so many are not chance, and the first equal pair ends the matter
 _KEYS_AT_ONCE: Final = 2**17  # what is merged at once: it stays in a processor's cache
 
@@ -42,8 +43,8 @@ class _Lines:
 class KeyLog:
     """Keys in the order of the file, until their uniqueness is decided; then it is empty.
 
-    Each full chunk is also sorted, by a thread of its own while the file still arrives, so that at its end runs are
-    left to merge.
+    Each full chunk is also sorted, by a thread of its own while the file still arrives, so that at the end of a large
+    file runs are left to merge.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class KeyLog:
             self._second[-1][at : at + len(piece)] = piece[:, 1]
             self._rows += len(piece)
             if self._rows % _CHUNK_ROWS == 0:
-                self._runs.append(self._sorter.submit(_Run.of, self._first[-1]))
+                self._runs.append(self._sorter.submit(lambda keys: _Run.of(np.sort(keys)), self._first[-1]))
 
     def distinct(self) -> Halves:
         """First halves, ascending, each once, whatever repeats."""
@@ -84,7 +85,7 @@ class KeyLog:
     def _decided(self, decide: Callable[[Halves], None]) -> Halves:
         """First halves, ascending, each once. decide: is asked about those that stand more than once, if any."""
         last = self._first[-1][: self._rows % _CHUNK_ROWS] if self._first else np.empty(0, np.uint64)
-        runs = [*(run.result() for run in self._runs), _Run.of(last)]
+        runs = [*(run.result() for run in self._runs), _Run.of(_sorted_by_all(last))]
         self._sorter.shutdown(wait=False)
         within = np.concatenate([run.repeated for run in runs])
         if within.size:
@@ -122,6 +123,18 @@ class KeyLog:
         return self._lines[bisect_right(self._lines, row, key=lambda lines: lines.row) - 1].line(row)
 
 
+def _sorted_by_all(keys: Halves) -> Halves:
+    """The keys in ascending order, sorted on all processors: each sorts what belongs into its part."""
+    ordered = keys.copy()
+    cuts = [keys.size * part // thread_count() for part in range(1, thread_count())]
+    if keys.size <= _SORTED_ALONE_MAX or not cuts:
+        ordered.sort()
+        return ordered
+    ordered.partition(cuts)
+    in_threads(np.ndarray.sort, np.split(ordered, cuts))
+    return ordered
+
+
 @dataclass(frozen=True)
 class _Run:
     """Sorted keys, each once; and keys that stood more than once, some of them if there are many."""
@@ -130,8 +143,7 @@ class _Run:
     repeated: Halves
 
     @classmethod
-    def of(cls, keys: Halves) -> "_Run":
-        ordered = np.sort(keys)
+    def of(cls, ordered: Halves) -> "_Run":
         same = ordered[1:] == ordered[:-1]
         if not same.any():
             return cls(ordered, ordered[:0])
@@ -156,6 +168,8 @@ class _Merging:
 
     def merge(self) -> Halves:
         """Sorts all parts. Returns keys that stand more than once: from each part that has such, at least one."""
+        if len(self._runs) == 1:
+            return self._runs[0][:0]
         return np.concatenate(in_threads(self._merge_part, self._parts))
 
     def _merge_part(self, number: int) -> Halves:
@@ -171,6 +185,8 @@ class _Merging:
 
     def joined(self) -> Halves:
         """All keys, ascending, once they are merged."""
+        if len(self._runs) == 1:
+            return self._runs[0]
         joined = np.empty(self._size, np.uint64)
         starts = np.cumsum([0, *(sum(edge[n + 1] - edge[n] for edge in self._edges) for n in self._parts)]).tolist()
 

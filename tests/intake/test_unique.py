@@ -27,7 +27,7 @@ def logged(keys, sizes, first_line=2):
     return log
 
 
-@pytest.fixture(params=[(2**21, 2**17), (8, 4)], autouse=True)
+@pytest.fixture(params=[(2**24, 2**17), (8, 4)], autouse=True)
 def cuts(request, monkeypatch):
     """As shipped, and with chunks and parts so small that everything is cut."""
     monkeypatch.setattr(unique, "_CHUNK_ROWS", request.param[0])
