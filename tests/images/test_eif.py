@@ -1,6 +1,7 @@
-"""Enclave images: written, read, and their PCRs. No file of nitro-cli was at hand: the format is as AWS's code has it."""
+"""Enclave images: written, read, and their PCRs. The format is as AWS's code has it; nitro-cli was not at hand."""
 
 import hashlib
+import json
 import struct
 import zlib
 from dataclasses import replace
@@ -135,3 +136,17 @@ def test_junk_is_refused(junk):
     for text in (junk, b".eif" + junk, eif.write(ENCLAVE)[: len(junk)]):
         with pytest.raises(FileInvalid):
             eif.parse(text)
+
+
+def test_the_command_writes_an_image_and_prints_its_pcrs(tmp_path, capsys):
+    parts = {"kernel": b"a kernel", "command-line": b"console=ttyS0", "boot": b"boot", "application": b"application"}
+    for name, content in parts.items():
+        (tmp_path / name).write_bytes(content)
+    ramdisks = [word for name in ("boot", "application") for word in ("--ramdisk", str(tmp_path / name))]
+    files = [word for name in ("kernel", "command-line") for word in (f"--{name}", str(tmp_path / name))]
+    output = tmp_path / "vesica.eif"
+    assert eif.main([*files, *ramdisks, "--output", str(output)]) == 0
+    assert json.loads(capsys.readouterr().out)["pcr0"] == eif.pcrs(ENCLAVE)[0].hex()
+    assert eif.pcrs(eif.parse(output.read_bytes())) == eif.pcrs(ENCLAVE)
+    (tmp_path / "command-line").write_bytes(b"console=ttyS0\n")
+    assert eif.main([*files, *ramdisks, "--output", str(output)]) == 1
