@@ -22,12 +22,13 @@ from vesica_attestation.sev_snp.abi import Product
 FILL_IN: Final = "FILL IN"
 _USUAL_SECONDS: Final = 300
 # Which values of a file of reference values a kind's table is made of.
-_VALUES: Final[Mapping[Kind, str]] = {
-    Kind.SEV_SNP: "sev_snp",
-    Kind.TDX: "tdx",
-    Kind.NITRO: "nitro",
-    Kind.CONFIDENTIAL_SPACE: "confidential_space",
-    Kind.AZURE: "tpm",
+_VALUES: Final[Mapping[str, str]] = {
+    "sev-snp": "sev_snp",
+    "tdx": "tdx",
+    "nitro": "nitro",
+    "confidential-space": "confidential_space",
+    "azure": "tpm",
+    "tpm": "tpm",
 }
 _PCRS: Final = {
     4: "What the firmware started: this image, and the kernel in it.",
@@ -151,12 +152,30 @@ def _terms(kind: Kind) -> list[Line]:
             return [age]
         case Kind.CONFIDENTIAL_SPACE:
             return [age, *_space_terms()]
+        case Kind.AZURE:
+            return _azure_terms()
         case _:
-            return [
-                Line("launch_digests", FILL_IN, "Of the paravisor, which is Microsoft's.",
-                     "evidence of such a machine (--from-evidence).", table="sev_snp", off=True),
-                *(replace(line, table=f"sev_snp.{line.table}" if line.table else "sev_snp") for line in _snp_terms()),
-            ]  # fmt: skip
+            return _tpm_terms()
+
+
+def _azure_terms() -> list[Line]:
+    paravisor = Line("launch_digests", FILL_IN, "Of the paravisor, which is Microsoft's.",
+                     "evidence of such a machine (--from-evidence).", table="sev_snp", off=True)  # fmt: skip
+    hardware = _snp_terms()
+    inside = [replace(line, table=f"sev_snp.{line.table}" if line.table else "sev_snp") for line in hardware]
+    return [paravisor, *inside]
+
+
+def _tpm_terms() -> list[Line]:
+    trust = (
+        "Accept that nothing keeps the machine's memory from the operator of its host, who can forge this evidence "
+        "too. Without this line the policy is refused."
+    )
+    authority = "SHA-256 of the certificate (DER) of the CA that certified the TPM's attestation key."
+    return [
+        Line("allow_trusted_hypervisor", True, trust, "you trust that operator with the data.", off=True),
+        Line("ca_certificate_digests", FILL_IN, authority, "the cloud, or whoever runs the CA.", off=True),
+    ]
 
 
 def _snp_terms() -> list[Line]:

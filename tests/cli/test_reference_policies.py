@@ -39,9 +39,10 @@ GENOA = CASES["genoa-v5"]
 NITRO = real_file("nitro", "prod-2022-nonce", "document.cose")
 TOKEN = real_file("confidential-space", "pki-prod-tdx", "token.jwt")
 TOKEN_AT = datetime.fromtimestamp(1757060250 + 60, UTC)
+# Every kind of hardware, and the values that its policy is made of.
 KIND_VALUES = {
-    "sev-snp": "sev_snp", "tdx": "tdx", "nitro": "nitro", "confidential-space": "confidential_space", "azure": "tpm",
-}  # fmt: skip
+    kind: "tpm" if kind is Kind.AZURE else kind.replace("-", "_") for kind in Kind if kind is not Kind.INSECURE_SOFTWARE
+}
 
 
 def genoa(digest=GENOA.report[0x90:0xC0]):

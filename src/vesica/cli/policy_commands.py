@@ -15,6 +15,7 @@ from vesica.refusals import (
     ReferenceValuesUnusable,
     RoomAnsweredNonsense,
 )
+from vesica_attestation.evidence import Kind
 
 if TYPE_CHECKING:
     from vesica_attestation.evidence import Evidence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from vesica_attestation.reference_values import ReferenceValues
 
 _FILE_BYTES_MAX: Final = 2**20
-_KINDS: Final = ("sev-snp", "tdx", "nitro", "confidential-space", "azure")
+_KINDS: Final = tuple(str(kind) for kind in Kind if kind is not Kind.INSECURE_SOFTWARE)
 _KEPT: Final = "evidence.json"  # the name that `vesica verify --output` gives to what GET /attestation answered
 _NEW: Final = """
 Writes a policy.toml from reference values, from evidence, or from both.
@@ -90,7 +91,6 @@ def _new(args: argparse.Namespace) -> int:
 def _drafted(args: argparse.Namespace) -> str:
     from vesica_attestation.draft import draft_policy
     from vesica_attestation.draft_reference import draft_from_reference_values
-    from vesica_attestation.evidence import Kind
     from vesica_attestation.reference_values import ReferenceValuesInvalid
 
     now = datetime.now(UTC)
