@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := src attestation routes enclave tests bench
 
-.PHONY: help demo test party lint bench lock clean
+.PHONY: help demo test party lint bench lock reference-values clean
 
 help:            ## what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/'
 
 demo: $(VENV)/.server    ## two parties, one room, on this machine: from agreement to release
 	$(BIN)/vesica demo
@@ -34,6 +34,9 @@ bench: $(VENV)/.bench    ## Vesica beside its peers, half an hour; SIZES=1e6,1e7
 lock: $(VENV)/.dev       ## requirements/*.txt from the ranges in pyproject.toml
 	$(BIN)/pip install --quiet uv
 	./requirements/lock.sh $(BIN)/uv
+
+reference-values: $(VENV)/.dev  ## what evidence must say, computed from the files of the builds under build/
+	$(BIN)/python -m vesica_images.measure $(wildcard build/*/) --output build/reference-values.json
 
 clean:           ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

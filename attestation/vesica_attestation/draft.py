@@ -18,7 +18,7 @@ from vesica_attestation.evidence import Evidence, Kind
 
 _WIDTH: Final = 100
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-_PACKAGES: Final = {
+PACKAGES: Final = {
     Kind.SEV_SNP: "sev_snp",
     Kind.TDX: "tdx",
     Kind.NITRO: "nitro",
@@ -31,9 +31,11 @@ Value = str | int | bool | Sequence[str] | Sequence[int] | Sequence[Sequence[str
 
 @dataclass(frozen=True)
 class Line:
-    """A field of a policy. why: what it means; confirm: where the reader learns whether the value is right, or None.
+    """A field of a policy.
 
-    table: of a table inside the kind's own, or None. off: written as a comment, for the reader to turn on.
+    why: what it means; nothing where the line before says it. confirm: where the reader learns whether the value is
+    right, or None. table: of a table inside the kind's own, or None. off: written as a comment, for the reader to
+    turn on.
     """
 
     name: str
@@ -62,16 +64,29 @@ def draft_policy(evidence: Evidence, made_at: datetime) -> str:
     ]
     if evidence.kind is Kind.INSECURE_SOFTWARE:
         return "\n".join([*head, *_software()])
-    package = _PACKAGES[evidence.kind]
+    return "\n".join([*head, *tables(PACKAGES[evidence.kind], lines_from(evidence, made_at))])
+
+
+def lines_from(evidence: Evidence, made_at: datetime) -> list[Line]:
+    """What a policy would say that accepts this evidence.
+
+    Raises Refused where the evidence cannot be read, or there is no draft for its kind.
+    """
     try:
-        drafting: _Drafting = importlib.import_module(f"vesica_attestation.{package}.draft")
-    except ModuleNotFoundError:
+        drafting: _Drafting = importlib.import_module(f"vesica_attestation.{PACKAGES[evidence.kind]}.draft")
+    except (KeyError, ModuleNotFoundError):
         raise Refused(evidence.kind, "draft", "there is no draft for this kind; write its table by hand") from None
-    lines = drafting.draft(evidence, made_at)
+    return drafting.draft(evidence, made_at)
+
+
+def tables(package: str, lines: Sequence[Line]) -> list[str]:
+    """The text of a kind's table and of those inside it. A table with nothing in force is a comment as a whole."""
     body = [f"[{package}]", *_written([line for line in lines if line.table is None])]
     for table in dict.fromkeys(line.table for line in lines if line.table is not None):
-        body += ["", f"[{package}.{table}]", *_written([line for line in lines if line.table == table])]
-    return "\n".join([*head, *body, ""])
+        inside = [line for line in lines if line.table == table]
+        mark = "# " if all(line.off for line in inside) else ""
+        body += ["", f"{mark}[{package}.{table}]", *_written(inside)]
+    return [*body, ""]
 
 
 def _software() -> list[str]:
@@ -90,12 +105,21 @@ def _written(lines: Sequence[Line]) -> list[str]:
         if line.confirm is not None:
             text += _comment(f"CONFIRM: {line.confirm}")
         name = line.name if _BARE.fullmatch(line.name) else json.dumps(line.name)
-        text.append(f"{'# ' if line.off else ''}{name} = {json.dumps(line.value, ensure_ascii=True)}")
+        text += [f"{'# ' if line.off else ''}{row}" for row in _assigned(name, line.value)]
     return text
+
+
+def _assigned(name: str, value: Value) -> list[str]:
+    """A field of TOML; a list of several, such as of launch digests, one to a row."""
+    if isinstance(value, str | int) or len(value) == 1:
+        return [f"{name} = {json.dumps(value, ensure_ascii=True)}"]
+    return [f"{name} = [", *(f"    {json.dumps(item, ensure_ascii=True)}," for item in value), "]"]
 
 
 def _comment(words: str) -> list[str]:
     lines, current = [], "#"
+    if not words:
+        return []
     for word in words.split():
         if len(current) + len(word) >= _WIDTH:
             lines.append(current)

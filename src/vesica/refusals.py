@@ -79,6 +79,12 @@ class PolicyUnusable(VesicaError):
     code = "policy-invalid"
 
 
+class ReferenceValuesUnusable(VesicaError):
+    """A file of reference values that cannot be used. The detail says where in it."""
+
+    code = "reference-values-invalid"
+
+
 class DataSetLimitReached(VesicaError):
     """The owner's own limit on everything that rooms may release about one data set. Nothing was sent."""
 

@@ -18,7 +18,7 @@ _PCRS: Final = {
     9: "What the boot loader read: kernel and initial file system.",
     11: "A unified kernel image.",
 }
-_REBUILD: Final = "build the image yourself and compute it (enclave/<platform>/README.md)."
+_REBUILD: Final = "build the image yourself and compute it (docs/reference-values.md)."
 
 
 def draft(evidence: Evidence, at: datetime) -> list[Line]:

@@ -28,7 +28,7 @@ def lines_of(claims: SnpClaims) -> list[Line]:
             "launch_digests",
             [report.launch_digest.hex()],
             "What ran at launch: firmware, and with it kernel and initial file system where they are hashed into it.",
-            "build the image yourself and compute it (enclave/<platform>/README.md).",
+            "build the image yourself and compute it (docs/reference-values.md).",
         ),
         Line("vmpl", [report.vmpl], "Privilege level that may ask for a report; 0 is the highest.", _vmpl(report.vmpl)),
         *_flags(claims),

@@ -9,7 +9,7 @@ from vesica_attestation.errors import Refused
 from vesica_attestation.evidence import Evidence, Kind
 from vesica_attestation.tdx.abi import parse_quote
 
-_BUILD: Final = "build the image yourself and compute it (enclave/<platform>/README.md)."
+_BUILD: Final = "build the image yourself and compute it (docs/reference-values.md)."
 _WHAT: Final = (
     "the tables that the host made for the firmware.",
     "the kernel.",
