@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from vesica_attestation._configfs_tsm import TSM_REPORTS
+from vesica_attestation._tpm.quoting import TPM
 from vesica_attestation.azure import imds
-from vesica_attestation.azure.attester import TPM, AzureAttester
+from vesica_attestation.azure.attester import AzureAttester
 from vesica_attestation.confidential_space.attester import AUDIENCE, SOCKET, ConfidentialSpaceAttester
 from vesica_attestation.dstack.attester import SOCKETS, DstackAttester
 from vesica_attestation.errors import AttesterUnavailable
