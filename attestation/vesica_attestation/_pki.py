@@ -96,8 +96,25 @@ def signing_leaf(*, key_usage: bool) -> ExtensionPolicy:
     return policy.may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _require_signing)
 
 
-def _require_no_authority(_: Policy, __: x509.Certificate, extension: x509.BasicConstraints) -> None:
-    if extension.ca:
+def dedicated_leaf(usage: x509.ObjectIdentifier) -> ExtensionPolicy:
+    """Rules for a leaf that signs, is no authority, and is for ``usage`` if it says what for. A certificate that is
+    silent is for whatever its authority issues certificates for: pin authorities that issue no others.
+    """
+
+    def require_usage(_: Policy, __: x509.Certificate, extension: x509.ExtendedKeyUsage | None) -> None:
+        if extension is not None and usage not in extension:
+            raise ValueError("the leaf is for another use")
+
+    return (
+        ExtensionPolicy.permit_all()
+        .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, _require_no_authority)
+        .require_present(x509.KeyUsage, Criticality.AGNOSTIC, _require_signing)
+        .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, require_usage)
+    )
+
+
+def _require_no_authority(_: Policy, __: x509.Certificate, extension: x509.BasicConstraints | None) -> None:
+    if extension is not None and extension.ca:
         raise ValueError("the leaf is an authority")
 
 
