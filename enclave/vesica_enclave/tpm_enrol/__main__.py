@@ -43,7 +43,6 @@ DIR gets a new CA, ca.pem and ca.key, if it has none. Guard ca.key: who has it c
 examples:
   python3 -m vesica_enclave.tpm_enrol --tpm /var/lib/swtpm/room --ca-dir ca
   python3 -m vesica_enclave.tpm_enrol --tpm /dev/tpmrm0 --ca-dir ca --manufacturer-ca root.pem
-  aws ec2 get-instance-tpm-ek-pub --instance-id I --key-type rsa-2048 --key-format der ...   (then as PEM)
   python3 -m vesica_enclave.tpm_enrol --tpm /dev/tpmrm0 --ca-dir ca --known-endorsement-key ek.pem
 """
 _DAYS_DEFAULT: Final = 365
