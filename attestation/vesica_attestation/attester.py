@@ -70,9 +70,9 @@ class Surroundings:
     tsm_reports: Path = TSM_REPORTS
     nsm: Path = NSM
     tpm: Path = TPM
-    tpm_event_logs: tuple[Path, ...] = EVENT_LOGS
     confidential_space: Path = SOCKET
     dstack: tuple[Path, ...] = SOCKETS
+    tpm_event_logs: tuple[Path, ...] = EVENT_LOGS
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,11 @@ class Authority:
         return self.certificate.fingerprint(hashes.SHA256()).hex()
 
     def certify(self, key: AttestationKey, days: int, now: datetime) -> x509.Certificate:
-        """A certificate of an attestation key, which the caller has seen to be one. days: how long it is valid."""
-        builder = _builder(f"vesica attestation key {key.name.hex()[4:20]}", self.certificate.subject, days, now)
+        """A certificate of an attestation key, which the caller has seen to be one. days: how long it is valid, if the
+        CA's own is for as long.
+        """
+        until = min(now + timedelta(days=days), self.certificate.not_valid_after_utc)
+        builder = _builder(f"vesica attestation key {key.name.hex()[4:20]}", self.certificate.subject, now, until)
         usage = _usage("digital_signature")
         signed = (
             builder.public_key(key.key)
@@ -136,7 +139,7 @@ def _make(folder: Path, now: datetime) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vesica attestation keys")])
     certificate = (
-        _builder("vesica attestation keys", name, _CA_DAYS, now)
+        _builder("vesica attestation keys", name, now, now + timedelta(days=_CA_DAYS))
         .public_key(key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage("key_cert_sign"), critical=True)
@@ -150,14 +153,14 @@ def _make(folder: Path, now: datetime) -> None:
     (folder / CERTIFICATE_FILE).write_bytes(certificate.public_bytes(Encoding.PEM))
 
 
-def _builder(subject: str, issuer: x509.Name, days: int, now: datetime) -> x509.CertificateBuilder:
+def _builder(subject: str, issuer: x509.Name, now: datetime, until: datetime) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
         .issuer_name(issuer)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(until)
     )
 
 

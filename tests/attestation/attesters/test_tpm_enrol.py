@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -261,7 +261,7 @@ def test_an_attestation_key_in_another_tpm_than_the_accepted_endorsement_key_is_
         never_certified(Between(rogue._exchange, no_sleep), ATTESTATION_TEMPLATE, TpmError)
 
 
-def never_certified(device: Tpm, template: bytes, error, match: str = "") -> None:
+def never_certified(device: Tpm, template: bytes, error, match: str | None = None) -> None:
     with pytest.raises(error, match=match), enrolment.proven_key(device, accept, template):
         raise AssertionError("it was certified")
 
@@ -294,6 +294,13 @@ def test_an_endorsement_key_that_is_not_accepted_ends_it_before_anything_is_made
 def test_an_endorsement_key_of_another_form_than_asked_for_is_refused(change):
     with pytest.raises(EnrolmentRefused):
         enrolment._modulus(change(ENDORSEMENT_TEMPLATE[:-256] + b"\xff" * 256))
+
+
+def test_no_certificate_outlives_the_cas(tmp_path):
+    authority = open_authority(tmp_path / "ca", NOW)
+    key = parse_public(make.public_area(make.ec_key(1)))
+    for days, until in ((36500, authority.certificate.not_valid_after_utc), (7, NOW + timedelta(days=7))):
+        assert abs(authority.certify(key, days, NOW).not_valid_after_utc - until) < timedelta(seconds=2)
 
 
 def test_a_ca_folder_with_half_a_ca_or_anothers_key_is_refused(tmp_path):
