@@ -55,6 +55,17 @@ def certificate(kind: str, der: bytes) -> x509.Certificate:
     return loaded
 
 
+def subject(kind: str, of: x509.Certificate) -> str:
+    """Whose certificate it is, as RFC 4514 writes names. Whoever issued it chose the characters.
+
+    Raises Refused (check "format").
+    """
+    try:
+        return of.subject.rfc4514_string()
+    except ValueError:  # read no sooner than here
+        raise Refused(kind, "format", "a certificate whose subject cannot be read") from None
+
+
 def require_chain(
     kind: str, chain: Sequence[x509.Certificate], root: x509.Certificate, at: datetime, leaf: ExtensionPolicy
 ) -> None:

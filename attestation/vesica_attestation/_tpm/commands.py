@@ -10,17 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from vesica_attestation._tpm.constants import ALG_NULL, ALG_SHA256, PCR_BYTES, PCRS, RH_OWNER
 from vesica_attestation._tpm.device import Exchange
-from vesica_attestation._tpm.quote import PCR_BYTES, PCRS, SHA256
 from vesica_attestation._tpm.reader import Reader
 
 RETRIES_MAX: Final = 20
 # Every TPM for PCs takes this much in one NV command (PC Client Platform TPM Profile: TPM_PT_NV_BUFFER_MAX is at
 # least 512).
 NV_PIECE_BYTES: Final = 512
-RH_OWNER: Final = 0x40000001
-RH_ENDORSEMENT: Final = 0x4000000B
-ALG_NULL: Final = 0x0010
 _RETRY_SECONDS: Final = 0.1
 _PCRS_AT_ONCE: Final = 8  # TPML_DIGEST holds no more
 
@@ -92,7 +89,7 @@ class Tpm:
 
     def nv_define(self, index: int, size: int) -> None:
         """Makes an NV index that the owner may write and read."""
-        public = struct.pack(">IHIHH", index, SHA256, _NV_OWNER_WRITE_READ, 0, size)
+        public = struct.pack(">IHIHH", index, ALG_SHA256, _NV_OWNER_WRITE_READ, 0, size)
         self.command(_NV_DEFINE_SPACE, (RH_OWNER,), sized(b"") + sized(public), (PASSWORD,))
 
     def nv_write(self, index: int, value: bytes) -> None:
@@ -224,4 +221,4 @@ def _answer(response: bytes, tag: int, *, makes: bool) -> tuple[int, Answer | No
 def _selection(pcrs: Sequence[int]) -> bytes:
     """TPML_PCR_SELECTION of the SHA-256 bank."""
     bits = sum(1 << pcr for pcr in pcrs)
-    return struct.pack(">IHB", 1, SHA256, 3) + bits.to_bytes(3, "little")
+    return struct.pack(">IHB", 1, ALG_SHA256, 3) + bits.to_bytes(3, "little")

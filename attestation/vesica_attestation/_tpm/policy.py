@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from vesica_attestation._table import Table
-from vesica_attestation._tpm.quote import PCR_BYTES
+from vesica_attestation._tpm.constants import PCR_BYTES
 from vesica_attestation.errors import PolicyInvalid
 
 # PCRs 16 and 23 may be reset by any software; 17 to 22 belong to a dynamic launch, which nobody here makes.

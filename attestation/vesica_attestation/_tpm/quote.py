@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from vesica_attestation._tpm.constants import ALG_SHA256, NAME_BYTES, PCR_BYTES, PCRS
 from vesica_attestation._tpm.reader import Reader
 from vesica_attestation.errors import Refused
 from vesica_attestation.evidence import Kind
 
 QUOTE_BYTES_MAX: Final = 256
-PCRS: Final = 24
-PCR_BYTES: Final = 32
 EXTRA_DATA_BYTES_MAX: Final = 64
-NAME_BYTES: Final = 34
-SHA256: Final = 0x000B
 _TPM_GENERATED: Final = 0xFF544347
 _ATTEST_QUOTE: Final = 0x8018
 # One selection: SHA-256 bank, three octets of bits, all of them set.
@@ -66,7 +63,7 @@ def parse_quote(kind: Kind, data: bytes) -> TpmQuote:
     if reader.number(2) != _ATTEST_QUOTE:
         raise reader.fail("made by a TPM, but not a quote", "tpm-type")
     signer = reader.sized(NAME_BYTES)
-    if len(signer) != NAME_BYTES or int.from_bytes(signer[:2], "big") != SHA256:
+    if len(signer) != NAME_BYTES or int.from_bytes(signer[:2], "big") != ALG_SHA256:
         raise reader.fail("the key's name is not a SHA-256 name")
     extra = reader.sized(EXTRA_DATA_BYTES_MAX)
     reader.take(8)  # the clock: milliseconds, for which nothing here has a use

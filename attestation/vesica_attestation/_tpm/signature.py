@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from vesica_attestation._tpm.quote import SHA256
+from vesica_attestation._tpm.constants import ALG_SHA256
 from vesica_attestation._tpm.reader import Reader
 from vesica_attestation.errors import Refused
 from vesica_attestation.evidence import Kind
@@ -46,7 +46,7 @@ def parse_signature(kind: Kind, data: bytes) -> Signature:
     """Raises Refused (checks "format", "trailing-bytes", "algorithm")."""
     reader = Reader(data, "the TPM's signature", partial(Refused, kind))
     algorithm, digest = reader.number(2), reader.number(2)
-    if algorithm not in set(Scheme) or digest != SHA256:
+    if algorithm not in set(Scheme) or digest != ALG_SHA256:
         raise reader.fail("not RSASSA, RSAPSS or ECDSA with SHA-256", "algorithm")
     scheme = Scheme(algorithm)
     if scheme is Scheme.ECDSA:

@@ -12,8 +12,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from vesica_attestation._tpm.commands import ALG_NULL, RH_ENDORSEMENT, RH_OWNER
-from vesica_attestation._tpm.quote import SHA256
+from vesica_attestation._tpm.constants import ALG_NULL, ALG_SHA256, RH_ENDORSEMENT, RH_OWNER
 from vesica_attestation._tpm.reader import Reader
 from vesica_attestation._tpm.signature import PublicKey, Scheme
 from vesica_attestation.errors import Refused
@@ -83,7 +82,7 @@ def parse_public(data: bytes) -> AttestationKey:
     if len(data) > PUBLIC_BYTES_MAX:
         raise reader.fail(f"more than {PUBLIC_BYTES_MAX} bytes")
     kind, name_algorithm, attributes = reader.number(2), reader.number(2), reader.number(4)
-    if name_algorithm != SHA256:
+    if name_algorithm != ALG_SHA256:
         raise reader.fail("not named by SHA-256", "algorithm")
     _require_attributes(attributes)
     if len(reader.sized()) not in _POLICY_BYTES:
@@ -114,7 +113,7 @@ def _require_attributes(attributes: int) -> None:
 
 def _scheme(reader: Reader, *accepted: Scheme) -> Scheme:
     scheme, digest = reader.number(2), reader.number(2)
-    if scheme not in accepted or digest != SHA256:
+    if scheme not in accepted or digest != ALG_SHA256:
         raise reader.fail("signs otherwise than by RSASSA, RSAPSS or ECDSA with SHA-256", "algorithm")
     return Scheme(scheme)
 
@@ -125,7 +124,10 @@ def _rsa(reader: Reader) -> rsa.RSAPublicKey:
         raise reader.fail("not RSA of 2048, 3072 or 4096 bits with exponent 65537", "algorithm")
     if len(modulus) != bits // 8 or not modulus[0] >> 7 or not modulus[-1] & 1:
         raise reader.fail(f"not an RSA modulus of {bits} bits")
-    return rsa.RSAPublicNumbers(_EXPONENT, int.from_bytes(modulus, "big")).public_key()
+    try:
+        return rsa.RSAPublicNumbers(_EXPONENT, int.from_bytes(modulus, "big")).public_key()
+    except ValueError:
+        raise reader.fail("not an RSA modulus that can be used") from None
 
 
 def _elliptic(reader: Reader) -> ec.EllipticCurvePublicKey:
@@ -141,4 +143,4 @@ def _elliptic(reader: Reader) -> ec.EllipticCurvePublicKey:
 
 
 def _name(data: bytes) -> bytes:
-    return SHA256.to_bytes(2, "big") + hashlib.sha256(data).digest()
+    return ALG_SHA256.to_bytes(2, "big") + hashlib.sha256(data).digest()

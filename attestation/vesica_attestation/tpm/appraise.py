@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from vesica_attestation import _pki
 from vesica_attestation._tpm.policy import PCRS_THAT_HOLD
 from vesica_attestation.errors import Refused
 from vesica_attestation.result import Claim, Proved
@@ -19,7 +20,7 @@ WARNING: Final = (
 def appraise(claims: TpmClaims, policy: TpmPolicy, extra_data: bytes) -> Proved:
     """What was proved, if the policy accepts all of it. extra_data: what the quote must carry.
 
-    Raises Refused (checks "report-data", "attestation-key", "pcr").
+    Raises Refused (checks "report-data", "attestation-key", "pcr", "format").
     """
     if claims.quote.extra_data != extra_data:
         raise Refused(KIND, "report-data", "bound to something else than this channel, nonce and agreement")
@@ -40,7 +41,7 @@ def _claims(claims: TpmClaims) -> Iterator[tuple[str, Claim]]:
     yield "ca_certificate", claims.authority.hex()
     yield "attestation_key", claims.key.name.hex()
     # In a cloud's certificate: whose machine this is.
-    yield "attestation_key.subject", claims.certificate.subject.rfc4514_string()
+    yield "attestation_key.subject", _pki.subject(KIND, claims.certificate)
     yield "attestation_key.hierarchy", claims.hierarchy
     if claims.hierarchy == "endorsement":  # for keys of other hierarchies a TPM disguises these
         yield "reset_count", claims.quote.reset_count

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from vesica_attestation._attesting import require_report_data
-from vesica_attestation._tpm.commands import RH_ENDORSEMENT, Tpm, TpmError
+from vesica_attestation._tpm.commands import Tpm, TpmError
+from vesica_attestation._tpm.constants import RH_ENDORSEMENT
 from vesica_attestation._tpm.device import opened
 from vesica_attestation._tpm.quoting import TPM, one_at_a_time, quote_at_rest, unusable
 from vesica_attestation.errors import AttesterUnavailable, Refused

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -76,13 +77,21 @@ def _require_certified(
     if authority not in authorities:
         raise Refused(KIND, "root", f"the policy does not name the CA certificate {authority.hex()}")
     _pki.require_chain(KIND, chain, chain[-1], at, _LEAF)
-    if _spki(chain[0]) != _spki(key.key):
+    if _certified(chain[0]) != _spki(key.key):
         raise Refused(KIND, "attestation-key", "the certificate is of another key than the attestation key")
     return authority
 
 
-def _spki(of: x509.Certificate | PublicKey) -> bytes:
-    key = of.public_key() if isinstance(of, x509.Certificate) else of
+def _certified(certificate: x509.Certificate) -> bytes | None:
+    """The key that a certificate is of; None for one of a kind that no TPM here has."""
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):  # read no sooner than here
+        return None
+    return _spki(key) if isinstance(key, PublicKey) else None
+
+
+def _spki(key: PublicKey) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 

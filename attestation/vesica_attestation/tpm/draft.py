@@ -52,7 +52,7 @@ def draft(evidence: Evidence, at: datetime) -> list[Line]:
         Line(
             "ca_certificate_digests",
             [claims.authority.hex()],
-            f"The CA that certified the TPM's attestation key: {authority.subject.rfc4514_string()!r}.",
+            f"The CA that certified the TPM's attestation key: {_pki.subject(evidence.kind, authority)!r}.",
             "SHA-256 of the certificate (DER) that the cloud, or whoever runs the CA, publishes. A CA for anything "
             "else but attestation keys must not be here.",
         ),

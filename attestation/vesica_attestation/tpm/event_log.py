@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from vesica_attestation._tpm.constants import ALG_SHA256, PCR_BYTES
 from vesica_attestation._tpm.policy import PCRS_THAT_HOLD
-from vesica_attestation._tpm.quote import PCR_BYTES, SHA256
 from vesica_attestation._tpm.reader import Reader
 from vesica_attestation.errors import Refused
 from vesica_attestation.evidence import Kind
@@ -126,7 +126,7 @@ def _read_header(reader: Reader) -> dict[int, int]:
     if not 0 < count <= _ALGORITHMS_MAX:
         raise header.fail(f"not 1 to {_ALGORITHMS_MAX} algorithms")
     sizes = {header.number(2): header.number(2) for _ in range(count)}
-    if len(sizes) != count or sizes.get(SHA256) != PCR_BYTES:
+    if len(sizes) != count or sizes.get(ALG_SHA256) != PCR_BYTES:
         raise header.fail("an algorithm twice, or no SHA-256", "event-log")
     header.take(header.number(1))  # of the vendor
     header.end()
@@ -143,7 +143,7 @@ def _read_digests(reader: Reader, sizes: Mapping[int, int]) -> bytes:
         if algorithm not in sizes or algorithm in digests:
             raise reader.fail("an event without a digest of each algorithm")
         digests[algorithm] = reader.take(sizes[algorithm])
-    return digests[SHA256]
+    return digests[ALG_SHA256]
 
 
 def _section(digest: bytes, following: Iterator[bytes]) -> str:

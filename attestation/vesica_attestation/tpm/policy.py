@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from vesica_attestation._table import Table
+from vesica_attestation._tpm.constants import ALG_SHA256, NAME_BYTES, PCR_BYTES
 from vesica_attestation._tpm.policy import Pcrs, read_pcrs
-from vesica_attestation._tpm.quote import NAME_BYTES, PCR_BYTES, SHA256
 from vesica_attestation.errors import PolicyInvalid
 
 CERTIFICATE_DIGEST_BYTES: Final = 32
@@ -25,7 +25,7 @@ LAUNCHED: Final = 4
 UNIFIED: Final = frozenset({11, 12, 13})
 LOADED: Final = frozenset({8, 9})
 _ALWAYS_MEASURED: Final = (LAUNCHED, 9, 11)
-_NAME_START: Final = SHA256.to_bytes(2, "big")
+_NAME_START: Final = ALG_SHA256.to_bytes(2, "big")
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def require_manufactured(
         _pki.require_chain("endorsement key", chain, chain[-1], now, _endorsement_leaf())
     except Refused as refusal:
         raise EnrolmentRefused(f"the endorsement key's certificate: {refusal.detail}") from None
-    return chain[-1].subject.rfc4514_string()
+    return _pki.subject("endorsement key", chain[-1])
 
 
 def require_known(key: rsa.RSAPublicKey, pem: bytes) -> None:

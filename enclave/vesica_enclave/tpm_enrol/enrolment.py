@@ -8,8 +8,8 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from vesica_attestation._tpm.commands import ALG_NULL, PASSWORD, RH_ENDORSEMENT, RH_OWNER, Tpm, sized
-from vesica_attestation._tpm.quote import SHA256
+from vesica_attestation._tpm.commands import PASSWORD, Tpm, sized
+from vesica_attestation._tpm.constants import ALG_NULL, ALG_SHA256, RH_ENDORSEMENT, RH_OWNER
 from vesica_attestation._tpm.signature import Scheme
 from vesica_attestation.tpm.abi import ECC, RSA, AttestationKey, Attribute, parse_public
 from vesica_enclave.tpm_enrol.authority import EnrolmentRefused
@@ -21,7 +21,7 @@ _ENDORSEMENT_POLICY: Final = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52
 _ENDORSEMENT_ATTRIBUTES: Final = 0x000300B2
 _MODULUS_BYTES: Final = 256
 ENDORSEMENT_TEMPLATE: Final = (
-    struct.pack(">HHI", RSA, SHA256, _ENDORSEMENT_ATTRIBUTES)
+    struct.pack(">HHI", RSA, ALG_SHA256, _ENDORSEMENT_ATTRIBUTES)
     + sized(_ENDORSEMENT_POLICY)
     + struct.pack(">HHHHHI", 0x0006, 128, 0x0043, ALG_NULL, 8 * _MODULUS_BYTES, 0)  # AES, CFB
     + sized(bytes(_MODULUS_BYTES))
@@ -37,9 +37,9 @@ ATTESTATION_KEY_ATTRIBUTES: Final = (
 )
 # ECDSA on P-256: quick to make and to use, and what a verifier gets is short.
 ATTESTATION_TEMPLATE: Final = (
-    struct.pack(">HHI", ECC, SHA256, ATTESTATION_KEY_ATTRIBUTES)
+    struct.pack(">HHI", ECC, ALG_SHA256, ATTESTATION_KEY_ATTRIBUTES)
     + sized(b"")
-    + struct.pack(">HHHHH", ALG_NULL, Scheme.ECDSA, SHA256, 0x0003, ALG_NULL)
+    + struct.pack(">HHHHH", ALG_NULL, Scheme.ECDSA, ALG_SHA256, 0x0003, ALG_NULL)
     + sized(b"")
     + sized(b"")
 )
@@ -95,7 +95,9 @@ def shut_down(tpm: Tpm) -> None:
 def _activate(tpm: Tpm, key: int, endorsement: int, blob: bytes, seed: bytes) -> bytes:
     """The secret of a credential. The endorsement key's policy asks for the endorsement hierarchy's authorisation."""
     start = (
-        sized(secrets.token_bytes(_NONCE_BYTES)) + sized(b"") + struct.pack(">BHH", _POLICY_SESSION, ALG_NULL, SHA256)
+        sized(secrets.token_bytes(_NONCE_BYTES))
+        + sized(b"")
+        + struct.pack(">BHH", _POLICY_SESSION, ALG_NULL, ALG_SHA256)
     )
     session = tpm.command(_START_AUTH_SESSION, (_RH_NULL, _RH_NULL), start, makes=True).handle or 0
     try:

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support import swtpm
 from support import tpm_evidence as make
 from vesica_attestation import tpm
-from vesica_attestation._tpm.commands import RH_ENDORSEMENT, Tpm, TpmError
+from vesica_attestation._tpm.commands import Tpm, TpmError
+from vesica_attestation._tpm.constants import RH_ENDORSEMENT
 from vesica_attestation._tpm.device import opened
 from vesica_attestation.errors import Refused
 from vesica_attestation.policy import parse_policy

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from support import tpm_evidence as make
@@ -167,6 +168,43 @@ def test_evidence_of_today_is_refused_when_its_certificates_have_ended(fake):
 )
 def test_a_certificate_for_another_use_is_refused(fake, changes):
     refused("chain", fake.evidence(certificates=fake.certificates(**changes)), fake.policy())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256K1()), dsa.generate_private_key(2048)],
+    ids=["ed25519", "secp256k1", "dsa"],
+)
+def test_a_certificate_of_a_key_that_no_tpm_here_has_is_refused(fake, key):
+    refused("attestation-key", fake.evidence(certificates=(make.leaf(fake.ca, key).der, fake.ca.der)), fake.policy())
+
+
+def reissued(fake: FakeTpm, before: bytes, after: bytes) -> bytes:
+    """The right certificate with some bytes of what is signed exchanged, signed by the CA as it then is."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "QQQQ")])
+    right = make.leaf(fake.ca, fake.key, subject=name).certificate.tbs_certificate_bytes
+    assert right.count(before) == 1
+    assert len(before) == len(after)
+    tbs = right.replace(before, after)
+    signature = fake.ca.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")
+    body = tbs + algorithm + b"\x03" + bytes([len(signature) + 1]) + b"\0" + signature
+    return b"\x30\x82" + len(body).to_bytes(2, "big") + body
+
+
+@pytest.mark.parametrize(
+    ("word", "before", "after"),
+    [
+        ("format", b"QQQQ", b"\xff\xfe\xff\xfe"),
+        # Keys of an unknown algorithm, on an unknown curve, and that are no point.
+        ("attestation-key", bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d027f")),
+        ("attestation-key", bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d03017f")),
+        ("attestation-key", b"\x03\x42\0\x04", b"\x03\x42\0\x05"),
+    ],
+)
+def test_what_is_read_late_in_a_certificate_and_cannot_be_is_refused_too(fake, word, before, after):
+    certificates = (reissued(fake, before, after), fake.ca.der)
+    refused(word, fake.evidence(certificates=certificates), fake.policy())
 
 
 def test_a_certificate_as_google_makes_them_and_one_as_the_tcg_wants_them_are_accepted(fake):
