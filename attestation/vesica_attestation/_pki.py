@@ -107,9 +107,10 @@ def signing_leaf(*, key_usage: bool) -> ExtensionPolicy:
     return policy.may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _require_signing)
 
 
-def dedicated_leaf(usage: x509.ObjectIdentifier) -> ExtensionPolicy:
-    """Rules for a leaf that signs, is no authority, and is for ``usage`` if it says what for. A certificate that is
-    silent is for whatever its authority issues certificates for: pin authorities that issue no others.
+def dedicated_leaf(usage: x509.ObjectIdentifier, *, signs: bool) -> ExtensionPolicy:
+    """Rules for a leaf that is no authority, and is for ``usage`` if it says what for. A certificate that is silent is
+    for whatever its authority issues certificates for: pin authorities that issue no others. signs: whether its key
+    signs, or keys are sent to it.
     """
 
     def require_usage(_: Policy, __: x509.Certificate, extension: x509.ExtendedKeyUsage | None) -> None:
@@ -119,7 +120,7 @@ def dedicated_leaf(usage: x509.ObjectIdentifier) -> ExtensionPolicy:
     return (
         ExtensionPolicy.permit_all()
         .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, _require_no_authority)
-        .require_present(x509.KeyUsage, Criticality.AGNOSTIC, _require_signing)
+        .require_present(x509.KeyUsage, Criticality.AGNOSTIC, _require_signing if signs else _require_enciphering)
         .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, require_usage)
     )
 
@@ -137,6 +138,11 @@ def _require_authority(_: Policy, __: x509.Certificate, extension: x509.BasicCon
 def _require_signing(_: Policy, __: x509.Certificate, extension: x509.KeyUsage | None) -> None:
     if extension is not None and not extension.digital_signature:
         raise ValueError("the leaf may not sign")
+
+
+def _require_enciphering(_: Policy, __: x509.Certificate, extension: x509.KeyUsage | None) -> None:
+    if extension is not None and not extension.key_encipherment:
+        raise ValueError("no keys may be sent to the leaf")
 
 
 def _require_issuing(_: Policy, __: x509.Certificate, extension: x509.KeyUsage) -> None:

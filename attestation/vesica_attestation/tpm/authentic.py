@@ -21,7 +21,7 @@ from vesica_attestation.tpm.event_log import EventLog, parse_log
 
 # tcg-kp-AIKCertificate: TCG, "Infrastructure Working Group: AIK Certificate Profile". Google's have no such extension.
 ATTESTATION_KEY_USAGE: Final = x509.ObjectIdentifier("2.23.133.8.3")
-_LEAF: Final = _pki.dedicated_leaf(ATTESTATION_KEY_USAGE)
+_LEAF: Final = _pki.dedicated_leaf(ATTESTATION_KEY_USAGE, signs=True)
 
 
 @dataclass(frozen=True)

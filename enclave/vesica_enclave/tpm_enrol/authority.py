@@ -18,8 +18,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from cryptography.x509.oid import NameOID
-from cryptography.x509.verification import Criticality, ExtensionPolicy
-from cryptography.x509.verification import Policy as VerificationPolicy
 
 from vesica_attestation import _pki
 from vesica_attestation.errors import Refused
@@ -99,7 +97,9 @@ def require_manufactured(
             break
         chain.append(issuer)
     try:
-        _pki.require_chain("endorsement key", chain, chain[-1], now, _endorsement_leaf())
+        _pki.require_chain(
+            "endorsement key", chain, chain[-1], now, _pki.dedicated_leaf(ENDORSEMENT_KEY_USAGE, signs=False)
+        )
     except Refused as refusal:
         raise EnrolmentRefused(f"the endorsement key's certificate: {refusal.detail}") from None
     return _pki.subject("endorsement key", chain[-1])
@@ -117,22 +117,6 @@ def require_known(key: rsa.RSAPublicKey, pem: bytes) -> None:
         raise EnrolmentRefused("the known endorsement key is neither a public key nor a certificate in PEM") from None
     if _spki(known) != _spki(key):
         raise EnrolmentRefused("the TPM has another endorsement key than the one that is known")
-
-
-def _endorsement_leaf() -> ExtensionPolicy:
-    def require_encipherment(_: VerificationPolicy, __: x509.Certificate, extension: x509.KeyUsage) -> None:
-        if not extension.key_encipherment:
-            raise ValueError("not for encipherment")
-
-    def require_usage(_: VerificationPolicy, __: x509.Certificate, extension: x509.ExtendedKeyUsage | None) -> None:
-        if extension is not None and ENDORSEMENT_KEY_USAGE not in extension:
-            raise ValueError("not of an endorsement key")
-
-    return (
-        ExtensionPolicy.permit_all()
-        .require_present(x509.KeyUsage, Criticality.AGNOSTIC, require_encipherment)
-        .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, require_usage)
-    )
 
 
 def _make(folder: Path, now: datetime) -> None:
