@@ -29,7 +29,8 @@ COPY enclave/oci/finish.sh /finish.sh
 RUN touch README.md \
  && /build/bin/python3 -m hatchling build --target wheel --directory /dist \
  && ${PIP} --python /opt/vesica/bin/python3 install --no-index --no-deps /dist/*.whl \
- && sh /finish.sh /opt/vesica
+ && sh /finish.sh /opt/vesica \
+ && /opt/vesica/bin/python3 -I -c "import vesica_enclave.serve"
 
 FROM ${BASE_IMAGE}
 COPY --from=build /opt/vesica /opt/vesica

@@ -7,7 +7,7 @@ need mmdebstrap mmdebstrap
 [ "$(id -u)" = 0 ] || fail "needs root (it makes a root file system with its owners)"
 
 LOCK=$ROOT/enclave/oci/debian.lock
-INCLUDE=python3 # what a room needs beyond what Debian calls essential; apt is not in it
+INCLUDE=python3,libstdc++6 # what a room needs beyond what Debian calls essential (the second: NumPy); apt is not in it
 OPTIONS=(--mode=root --variant=essential --include="$INCLUDE" --aptopt='APT::Install-Recommends "false"'
   --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr) # merged from the start: the package that merges later brings all of Perl
 

@@ -23,6 +23,8 @@ from typing import Final
 HEADER: Final = """\
 # The Debian packages of an image: name, version, architecture, SHA-256 of the archive. Written by `make image-lock`.
 """
+# Names a sources.list to use in place of this machine's.
+SOURCES: Final = "VESICA_APT_SOURCES"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _VERSION: Final = re.compile(r"[0-9][A-Za-z0-9.+:~-]*")
 _ARCHITECTURE: Final = re.compile(r"all|amd64")
@@ -124,21 +126,25 @@ def _cached(cache: Path, package: Package) -> bool:
 
 
 def _download(packages: Sequence[Package], cache: Path) -> None:
-    """Downloads with apt what its archives still have under these very versions."""
+    """Downloads with apt what its archives still have under these very versions; lists of its own, this machine's sources."""
     with tempfile.TemporaryDirectory(dir=cache) as name:
         directory = Path(name)
-        directory.chmod(0o755)
-        command = ["apt-get", "--quiet", "--quiet", "-o", "APT::Sandbox::User=root", "download"]
-        done = subprocess.run([*command, *(p.label for p in packages)], cwd=directory, check=False)  # noqa: S603
-        by_digest = {_digest(archive): archive for archive in directory.glob("*.deb")}
+        (directory / "lists/partial").mkdir(parents=True)
+        (directory / "got").mkdir()
+        apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "-o", f"Dir::State::lists={directory / 'lists'}"]
+        if sources := os.environ.get(SOURCES):
+            apt += ["-o", f"Dir::Etc::SourceList={Path(sources).resolve()}", "-o", "Dir::Etc::SourceParts=/dev/null"]
+        subprocess.run([*apt, "update"], check=False)  # noqa: S603
+        subprocess.run([*apt, "download", *(p.label for p in packages)], cwd=directory / "got", check=False)  # noqa: S603
+        by_digest = {_digest(archive): archive for archive in (directory / "got").glob("*.deb")}
         for package in packages:
             if package.sha256 in by_digest:
                 by_digest[package.sha256].replace(cache / f"{package.sha256}.deb")
         lost = [package.label for package in packages if package.sha256 not in by_digest]
         if lost:
             raise LockMismatch(
-                f"apt (exit status {done.returncode}) does not have these very archives: {', '.join(lost)}. Is this "
-                "Debian bookworm, and has `apt-get update` run? If the archive has moved on: make image-lock"
+                f"apt does not have these very archives: {', '.join(lost)}. Are its sources those of Debian bookworm? (If "
+                f"this machine runs something else: {SOURCES}=FILE.) If the archive has moved on: make image-lock"
             )
 
 
