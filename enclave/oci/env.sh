@@ -2,6 +2,7 @@
 # Sourced by every script here: what could make two builds differ is set, whatever the caller's environment says.
 # ROOT: the repository. CACHE: where downloads are kept; it saves time and never changes a result.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck disable=SC2034
 CACHE=${VESICA_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vesica}
 PYTHON=${PYTHON:-python3}
 export LC_ALL=C TZ=UTC PYTHONPATH="$ROOT/enclave" PYTHONDONTWRITEBYTECODE=1

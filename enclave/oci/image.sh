@@ -7,7 +7,6 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 need buildah buildah
-need git git
 OUT=$(realpath -m "${1:?usage: image.sh OUTDIR}")
 mkdir -p "$OUT"
 
@@ -18,14 +17,13 @@ mkdir -p "$OUT"
 CONTEXT=$OUT/context
 rm -rf "$CONTEXT" "$OUT/store" "$OUT/run" "$OUT/image.json"
 mkdir -p "$CONTEXT"
-(cd "$ROOT" && git ls-files -z -- Dockerfile .dockerignore pyproject.toml LICENSE requirements src attestation routes \
-  enclave/vesica_enclave enclave/oci/finish.sh | xargs -0 cp --parents -t "$CONTEXT")
+(cd "$ROOT" && "$PYTHON" -m vesica_images.content context | xargs -0 cp --parents -t "$CONTEXT")
 cp -r "$OUT/wheels" "$CONTEXT/wheels"
 chmod -R u=rwX,go=rX "$CONTEXT"
 
 # A store of its own: neither what this machine has pulled before nor its settings have a say.
 b() { buildah --root "$OUT/store" --runroot "$OUT/run" --storage-driver vfs "$@"; }
-BASE=localhost/vesica-base:$(sha256sum "$OUT/base.tar" | cut -c1-16)
+BASE=localhost/vesica-base:latest
 container=$(b from --pull-never scratch)
 b add --quiet "$container" "$OUT/base.tar" / >/dev/null
 b commit --quiet --timestamp "$SOURCE_DATE_EPOCH" --rm "$container" "$BASE" >/dev/null
@@ -33,7 +31,7 @@ b commit --quiet --timestamp "$SOURCE_DATE_EPOCH" --rm "$container" "$BASE" >/de
 pip_wheel=$(cd "$OUT/wheels" && echo pip-*.whl)
 # No network: what is not in the context cannot get in.
 unshare --net buildah --root "$OUT/store" --runroot "$OUT/run" --storage-driver vfs bud --isolation chroot --pull-never --no-cache \
-  --format oci --timestamp "$SOURCE_DATE_EPOCH" --build-arg BASE_IMAGE="$BASE" --build-arg PIP="python3 /wheels/$pip_wheel/pip" \
+  --format oci --identity-label=false --timestamp "$SOURCE_DATE_EPOCH" --build-arg BASE_IMAGE="$BASE" --build-arg PIP="python3 /wheels/$pip_wheel/pip" \
   --build-arg PIP_NO_INDEX=1 --tag localhost/vesica:latest --file "$CONTEXT/Dockerfile" "$CONTEXT" >"$OUT/image.log" 2>&1 \
   || { tail -30 "$OUT/image.log" >&2; fail "the build failed; all of it is in $OUT/image.log"; }
 rm -f "$OUT/image.oci.tar"

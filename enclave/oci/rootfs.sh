@@ -17,4 +17,4 @@ pack() { tar --create --directory "$1" --exclude './dev/*' --exclude './proc/*' 
   --format=posix --pax-option=exthdr.name=%d/%f,delete=atime,delete=ctime --mtime="@$SOURCE_DATE_EPOCH" .; }
 pack "$tree" | tar --extract --directory "$OUT/rootfs" --same-owner --preserve-permissions
 b rm "$container" >/dev/null
-pack "$OUT/rootfs" | sha256sum | cut -d' ' -f1
+pack "$OUT/rootfs" | sha256sum | cut -d' ' -f1 | tee "$OUT/rootfs.sha256"

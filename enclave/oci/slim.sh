@@ -20,3 +20,5 @@ find "$root/usr/lib" -depth -type d -name __pycache__ -exec rm -rf {} +
 chroot "$root" python3 -I -m compileall -q -j 1 --invalidation-mode unchecked-hash /usr/lib/python3.11 /usr/lib/python3
 # Where the agreement is mounted.
 mkdir -p "$root/run/vesica"
+# One time for all; mmdebstrap itself only makes later ones earlier, and a clock that runs wrong has none of them.
+find "$root" -xdev -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +

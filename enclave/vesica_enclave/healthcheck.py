@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1 or not arguments[0].startswith(("https://", "http://")):
         sys.stderr.write("usage: python3 -m vesica_enclave.healthcheck https://127.0.0.1:8443/healthz\n")
         return 2
-    # The certificate is made at start and signed by nobody; trust in it comes from evidence, which is not asked for here.
+    # The certificate is made at start and signed by nobody; trust in it comes from evidence, and none is asked for.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,6 +1,6 @@
 """The Debian packages that go into an image: a lock of exact archives, and a local repository of nothing else.
 
-An archive of packages drifts: what is there today is replaced tomorrow. So the lock names every package with its version
+An archive of packages drifts: what is there today is replaced tomorrow. So the lock names every package, its version
 and the SHA-256 of its archive; whatever differs is refused before a byte of it runs.
 
     python3 -m vesica_images.debs fetch debian.lock REPOSITORY --cache DIRECTORY
@@ -126,7 +126,7 @@ def _cached(cache: Path, package: Package) -> bool:
 
 
 def _download(packages: Sequence[Package], cache: Path) -> None:
-    """Downloads with apt what its archives still have under these very versions; lists of its own, this machine's sources."""
+    """Downloads what this machine's sources still have under these very versions. apt's own lists stay as they are."""
     with tempfile.TemporaryDirectory(dir=cache) as name:
         directory = Path(name)
         (directory / "lists/partial").mkdir(parents=True)
@@ -143,8 +143,8 @@ def _download(packages: Sequence[Package], cache: Path) -> None:
         lost = [package.label for package in packages if package.sha256 not in by_digest]
         if lost:
             raise LockMismatch(
-                f"apt does not have these very archives: {', '.join(lost)}. Are its sources those of Debian bookworm? (If "
-                f"this machine runs something else: {SOURCES}=FILE.) If the archive has moved on: make image-lock"
+                f"apt does not have these very archives: {', '.join(lost)}. Are its sources those of Debian bookworm? "
+                f"(If this machine runs something else: {SOURCES}=FILE.) If the archive has moved on: make image-lock"
             )
 
 
