@@ -21,4 +21,4 @@ chroot "$root" python3 -I -m compileall -q -j 1 --invalidation-mode unchecked-ha
 # Where the agreement is mounted.
 mkdir -p "$root/run/vesica"
 # One time for all; mmdebstrap itself only makes later ones earlier, and a clock that runs wrong has none of them.
-find "$root" -xdev -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+find "$root" -xdev -not -path "$root/proc" -not -path "$root/sys" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +

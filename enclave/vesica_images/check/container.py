@@ -94,7 +94,15 @@ def _commands(
     match runtime:
         case Runtime.PODMAN:
             limited = ("--network", "host", "--cgroups=disabled", *HARDENED, *_limits())
-            named = ("--rm", "--name", NAME, "--volume", f"{agreement}:{AGREEMENT}:ro", "localhost/vesica:latest")
+            named = (
+                "--pull=never",
+                "--rm",
+                "--name",
+                NAME,
+                "--volume",
+                f"{agreement}:{AGREEMENT}:ro",
+                "localhost/vesica:latest",
+            )
             start = _podman(site, network, "run", *limited, *named, *room)
             return start, _podman(site, network, "kill", "--signal", "TERM", NAME)
         case Runtime.GVISOR:

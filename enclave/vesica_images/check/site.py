@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 REPOSITORY: Final = Path(__file__).parents[3]
-_TAIL_CHARACTERS: Final = 3000
+_TAIL_LINES: Final = 30
 _COMMAND_SECONDS_MAX: Final = 1500
 
 
@@ -68,4 +68,5 @@ class Site:
 
     def tail(self) -> str:
         """The end of the log."""
-        return self.log.read_text(encoding="utf-8", errors="replace")[-_TAIL_CHARACTERS:]
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-_TAIL_LINES:])
