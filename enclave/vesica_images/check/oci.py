@@ -71,6 +71,24 @@ def built_again(site: Site) -> str:
     return "the same manifest, configuration and layers"
 
 
+def with_agreement(site: Site) -> str:
+    """For platforms that mount no files: an agreement as one more layer, made by two parties from their own copies."""
+    folder = site.work / "agreed"
+    shutil.rmtree(folder, ignore_errors=True)
+    two = parties.made(folder, VESICA, site.run)
+    copy = folder / "a copy.toml"
+    copy.write_bytes(two.agreement.read_bytes())
+    copy.chmod(0o600)
+    script = REPOSITORY / "enclave/oci/with-agreement.sh"
+    first, second = (
+        json.loads(site.run(script, site.oci, agreement, environment=_python(), umask=umask))
+        for agreement, umask in ((two.agreement, 0o022), (copy, _UMASK))
+    )
+    if first != second or first["manifest_digest"] == _digests(site.oci)["manifest_digest"]:
+        raise CheckFailed(f"an agreement in a layer:\n{json.dumps(first)}\n{json.dumps(second)}")
+    return "the same from two copies"
+
+
 def nothing_unwanted(site: Site) -> str:
     """The root file system: no compiler, no package manager, nothing that gives more rights or that all may write."""
     count = 0
@@ -115,7 +133,7 @@ def tried_from_inside(site: Site, runtime: Runtime) -> str:
 
 
 def _room_options(runtime: Runtime) -> tuple[str, ...]:
-    # gVisor has no Landlock and shows no /proc/swaps, so that a room refuses to start in it. It is here to show the image
+    # gVisor has no Landlock and shows no /proc/swaps: a room refuses to start in it. It is here to show the image
     # under another kernel; what must fail must fail there all the same.
     return ("--allow-unhardened",) if runtime is Runtime.GVISOR else ()
 
@@ -158,6 +176,7 @@ STEPS: Final = (
     ("OCI: built", built),
     ("OCI: built again, elsewhere and on another day", built_again),
     ("OCI: nothing unwanted in it", nothing_unwanted),
+    ("OCI: an agreement in a layer of its own", with_agreement),
     ("a crash without limits leaves a core file", crash_dumps),
     ("podman: two parties, a release", lambda site: room(site, Runtime.PODMAN)),
     ("podman: tried from inside", lambda site: tried_from_inside(site, Runtime.PODMAN)),
