@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := src attestation routes enclave tests bench
 
-.PHONY: help demo test party lint bench lock reference-values clean
+.PHONY: help demo test party lint bench lock reference-values image image-lock enclave-test clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/'
@@ -27,6 +27,8 @@ lint: $(VENV)/.dev       ## format, linters, types, import contracts
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck enclave/oci/*.sh .ci/run requirements/lock.sh
 
 bench: $(VENV)/.bench    ## Vesica beside its peers, half an hour; SIZES=1e6,1e7 BENCH="--repetitions 1" for less
 	$(VENV)/bench/bin/python -m bench $(if $(SIZES),--rows $(SIZES)) $(BENCH)
@@ -37,6 +39,15 @@ lock: $(VENV)/.dev       ## requirements/*.txt from the ranges in pyproject.toml
 
 reference-values: $(VENV)/.dev  ## what evidence must say, computed from the files of the builds under build/
 	$(BIN)/python -m vesica_images.measure $(wildcard build/*/) --output build/reference-values.json
+
+image:           ## the container image whose digest parties compare, in build/oci (Debian 12, root)
+	./enclave/oci/image.sh build/oci
+
+image-lock:      ## enclave/oci/debian.lock anew, from the packages that this machine's apt knows today
+	./enclave/oci/base.sh --refresh-lock
+
+enclave-test: $(VENV)/.server   ## the images: built twice, compared, run hardened, used and attacked (Debian 12, root)
+	PYTHONPATH=enclave $(BIN)/python -m vesica_images.check
 
 clean:           ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

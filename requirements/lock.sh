@@ -10,6 +10,7 @@ compile() {
     --no-emit-index-url --no-emit-find-links --no-annotate --upgrade --output-file "requirements/$out" "$@"
 }
 printf 'hatchling>=1.27\n' | compile build.txt -
+printf 'pip>=25\n' | compile image.txt -   # what installs the others in an image whose base has no pip
 compile client.txt pyproject.toml
 compile server.txt pyproject.toml --extra server
 compile party-test.txt pyproject.toml --group party-test
