@@ -1,6 +1,7 @@
 """Work on several pieces at once. numpy lets other threads run while it works, so threads are enough."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -13,7 +14,7 @@ Result = TypeVar("Result")
 
 def thread_count() -> int:
     """How many threads work is spread over: one a processor, and not more than THREADS_MAX."""
-    return min(os.cpu_count() or 1, THREADS_MAX)
+    return min(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1, THREADS_MAX)
 
 
 def in_threads(work: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:
