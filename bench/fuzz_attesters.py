@@ -14,7 +14,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["vesica_attestation"]):
-    from vesica_attestation.azure.tpm_commands import Tpm, TpmError
+    from vesica_attestation._tpm.commands import Tpm, TpmError
     from vesica_attestation.dstack.attester import read_answer
     from vesica_attestation.errors import AttesterUnavailable
     from vesica_attestation.evidence import Kind

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["vesica_attestation.azure"]):
+with atheris.instrument_imports(include=["vesica_attestation.azure", "vesica_attestation._tpm"]):
+    from vesica_attestation._tpm.quote import parse_quote
     from vesica_attestation.azure.abi import parse_hcl, parse_runtime_claims
-    from vesica_attestation.azure.tpm import parse_quote
     from vesica_attestation.errors import Refused
+    from vesica_attestation.evidence import Kind
 
 SEEDS = Path(__file__).parents[1] / "tests" / "data" / "evidence" / "azure"
 
@@ -30,7 +31,7 @@ def one(data: bytes) -> None:
             case b"c":
                 _claims(rest)
             case b"q":
-                quote = parse_quote(rest)
+                quote = parse_quote(Kind.AZURE, rest)
                 if rest != quote.signed or quote.extra_data not in rest or not rest.endswith(quote.pcr_digest):
                     raise AssertionError("two readings of one quote")
             case _:

@@ -55,6 +55,17 @@ def certificate(kind: str, der: bytes) -> x509.Certificate:
     return loaded
 
 
+def subject(kind: str, of: x509.Certificate) -> str:
+    """Whose certificate it is, as RFC 4514 writes names. Whoever issued it chose the characters.
+
+    Raises Refused (check "format").
+    """
+    try:
+        return of.subject.rfc4514_string()
+    except ValueError:  # read no sooner than here
+        raise Refused(kind, "format", "a certificate whose subject cannot be read") from None
+
+
 def require_chain(
     kind: str, chain: Sequence[x509.Certificate], root: x509.Certificate, at: datetime, leaf: ExtensionPolicy
 ) -> None:
@@ -96,8 +107,26 @@ def signing_leaf(*, key_usage: bool) -> ExtensionPolicy:
     return policy.may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _require_signing)
 
 
-def _require_no_authority(_: Policy, __: x509.Certificate, extension: x509.BasicConstraints) -> None:
-    if extension.ca:
+def dedicated_leaf(usage: x509.ObjectIdentifier, *, signs: bool) -> ExtensionPolicy:
+    """Rules for a leaf that is no authority, and is for ``usage`` if it says what for. A certificate that is silent is
+    for whatever its authority issues certificates for: pin authorities that issue no others. signs: whether its key
+    signs, or keys are sent to it.
+    """
+
+    def require_usage(_: Policy, __: x509.Certificate, extension: x509.ExtendedKeyUsage | None) -> None:
+        if extension is not None and usage not in extension:
+            raise ValueError("the leaf is for another use")
+
+    return (
+        ExtensionPolicy.permit_all()
+        .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, _require_no_authority)
+        .require_present(x509.KeyUsage, Criticality.AGNOSTIC, _require_signing if signs else _require_enciphering)
+        .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, require_usage)
+    )
+
+
+def _require_no_authority(_: Policy, __: x509.Certificate, extension: x509.BasicConstraints | None) -> None:
+    if extension is not None and extension.ca:
         raise ValueError("the leaf is an authority")
 
 
@@ -109,6 +138,11 @@ def _require_authority(_: Policy, __: x509.Certificate, extension: x509.BasicCon
 def _require_signing(_: Policy, __: x509.Certificate, extension: x509.KeyUsage | None) -> None:
     if extension is not None and not extension.digital_signature:
         raise ValueError("the leaf may not sign")
+
+
+def _require_enciphering(_: Policy, __: x509.Certificate, extension: x509.KeyUsage | None) -> None:
+    if extension is not None and not extension.key_encipherment:
+        raise ValueError("no keys may be sent to the leaf")
 
 
 def _require_issuing(_: Policy, __: x509.Certificate, extension: x509.KeyUsage) -> None:

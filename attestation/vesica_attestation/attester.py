@@ -10,6 +10,9 @@ first.
    paravisor and no more, so this comes before configfs-tsm, which may be there as well.
 5. ``sev-snp`` or ``tdx``: configfs-tsm, whichever of the two it says that it speaks for.
 
+A plain vTPM, ``tpm``, is never found by ``auto``, though most machines have one: it proves nothing to whoever does not
+trust the host, and a room that was meant for a TEE must not come up on one without.
+
 The first that is there is the one: if it then fails, that is an error, and the next is not tried. Where none is
 there, that is an error too. Software evidence is never a fallback: it is made only where it is asked for by name.
 None of this is trusted by anybody outside: whoever decides what ``auto`` finds decides only what a policy then
@@ -22,8 +25,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from vesica_attestation._configfs_tsm import TSM_REPORTS
+from vesica_attestation._tpm.quoting import TPM
 from vesica_attestation.azure import imds
-from vesica_attestation.azure.attester import TPM, AzureAttester
+from vesica_attestation.azure.attester import AzureAttester
 from vesica_attestation.confidential_space.attester import AUDIENCE, SOCKET, ConfidentialSpaceAttester
 from vesica_attestation.dstack.attester import SOCKETS, DstackAttester
 from vesica_attestation.errors import AttesterUnavailable
@@ -32,9 +36,10 @@ from vesica_attestation.nitro.attester import NSM, NitroAttester
 from vesica_attestation.sev_snp.attester import SevSnpAttester
 from vesica_attestation.software import InsecureSoftwareAttester
 from vesica_attestation.tdx import attester as tdx
+from vesica_attestation.tpm.attester import EVENT_LOGS, PLACES, Place, TpmAttester
 
 NAMES: Final = (
-    "auto", "sev-snp", "tdx", "nitro", "confidential-space", "azure", "dstack", "insecure-software",
+    "auto", "sev-snp", "tdx", "nitro", "confidential-space", "azure", "dstack", "tpm", "insecure-software",
 )  # fmt: skip
 SUPPLY_BYTES_MAX: Final = 128 * 2**10
 
@@ -67,6 +72,7 @@ class Surroundings:
     tpm: Path = TPM
     confidential_space: Path = SOCKET
     dstack: tuple[Path, ...] = SOCKETS
+    tpm_event_logs: tuple[Path, ...] = EVENT_LOGS
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,16 @@ class Supplies:
     trusted for it.
 
     collateral: Intel's, for TDX: JSON of a QuoteCollateralV3, given a quote. certificate: AMD's, of the VCEK or VLEK,
-    DER or PEM, given a report. audience: of Confidential Space tokens, as policies name it.
+    DER or PEM, given a report. audience: of Confidential Space tokens, as policies name it. tpm_certificates: of a
+    plain vTPM's attestation key, PEM or DER, behind those in the TPM; given the key's public area. tpm_places: where
+    that key is.
     """
 
     collateral: Callable[[bytes], bytes] | None = None
     certificate: Callable[[bytes], bytes] | None = None
     audience: str = AUDIENCE
+    tpm_certificates: Callable[[bytes], bytes] | None = None
+    tpm_places: tuple[Place, ...] = PLACES
 
 
 def choose(
@@ -98,7 +108,7 @@ def choose(
     if name not in NAMES:
         raise ValueError(f"no attester is called {name!r}; there are {', '.join(NAMES)}")
     if name == "auto":
-        chosen = _first_present(candidates)
+        chosen = _first_present({known: one for known, one in candidates.items() if one.kind is not Kind.TPM})
     else:
         chosen = candidates[name]
         chosen.probe()
@@ -124,7 +134,7 @@ def from_file(path: Path) -> Callable[[bytes], bytes]:
 
 
 def _candidates(supplies: Supplies, surroundings: Surroundings) -> dict[str, _Probed]:
-    """Attesters by name, in the order of ``auto``. Making one touches nothing."""
+    """Attesters by name, in the order of ``auto``, and those it leaves out. Making one touches nothing."""
     place = surroundings.tsm_reports
     return {
         "confidential-space": ConfidentialSpaceAttester(supplies.audience, surroundings.confidential_space),
@@ -133,6 +143,9 @@ def _candidates(supplies: Supplies, surroundings: Surroundings) -> dict[str, _Pr
         "azure": AzureAttester(supplies.collateral, supplies.certificate or imds.vcek, device=surroundings.tpm),
         "sev-snp": SevSnpAttester(supplies.certificate, place=place),
         "tdx": tdx.TdxAttester(supplies.collateral, place=place),
+        "tpm": TpmAttester(
+            supplies.tpm_certificates, supplies.tpm_places, surroundings.tpm, surroundings.tpm_event_logs
+        ),
     }
 
 

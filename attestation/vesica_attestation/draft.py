@@ -24,6 +24,7 @@ PACKAGES: Final = {
     Kind.NITRO: "nitro",
     Kind.CONFIDENTIAL_SPACE: "confidential_space",
     Kind.AZURE: "azure",
+    Kind.TPM: "tpm",
 }
 
 Value = str | int | bool | Sequence[str] | Sequence[int] | Sequence[Sequence[str]]

@@ -17,13 +17,18 @@ PARTS_MAX: Final = 64  # in all, in a list, and characters in a name
 
 @unique
 class Kind(StrEnum):
-    """What evidence is made of. ``software`` proves nothing about hardware and says so wherever it is met."""
+    """What evidence is made of.
+
+    ``tpm`` proves what booted, to those who trust the operator of the host; ``insecure-software`` proves nothing. Both
+    say so wherever they are met.
+    """
 
     SEV_SNP = "sev-snp"
     TDX = "tdx"
     NITRO = "nitro"
     CONFIDENTIAL_SPACE = "confidential-space"
     AZURE = "azure"
+    TPM = "tpm"
     INSECURE_SOFTWARE = "insecure-software"
 
 

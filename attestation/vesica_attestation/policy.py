@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import Final
 
-from vesica_attestation import azure, confidential_space, nitro, sev_snp, tdx
+from vesica_attestation import azure, confidential_space, nitro, sev_snp, tdx, tpm
 from vesica_attestation._table import Table
 from vesica_attestation.errors import PolicyInvalid
 
@@ -25,6 +25,7 @@ class Policy:
     nitro: nitro.NitroPolicy | None
     confidential_space: confidential_space.ConfidentialSpacePolicy | None
     azure: azure.AzurePolicy | None
+    tpm: tpm.TpmPolicy | None
     allow_insecure_software: bool
     digest: str
 
@@ -53,11 +54,12 @@ def parse_policy(text: bytes) -> Policy:
             confidential_space.read_policy(root.table("confidential_space")) if "confidential_space" in root else None
         ),
         azure=azure.read_policy(root.table("azure")) if "azure" in root else None,
+        tpm=tpm.read_policy(root.table("tpm")) if "tpm" in root else None,
         allow_insecure_software=allow_insecure_software,
         digest=hashlib.sha256(text).hexdigest(),
     )
     root.nothing_else()
-    kinds = (policy.sev_snp, policy.tdx, policy.nitro, policy.confidential_space, policy.azure)
+    kinds = (policy.sev_snp, policy.tdx, policy.nitro, policy.confidential_space, policy.azure, policy.tpm)
     if not any(kinds) and not allow_insecure_software:
         raise PolicyInvalid("the file", "accepts no kind of evidence; name at least one, such as [sev_snp]")
     return policy

@@ -43,10 +43,24 @@ class AttestationResult:
         """Whether no hardware stands behind this."""
         return self.kind is Kind.INSECURE_SOFTWARE
 
+    @property
+    def confidential(self) -> bool:
+        """Whether hardware keeps the room's memory from whoever operates the machine.
+
+        Neither software nor a vTPM does. What hardware does in debug mode is for the claim "warning" to say.
+        """
+        return self.kind not in {Kind.INSECURE_SOFTWARE, Kind.TPM}
+
+    @property
+    def warning(self) -> str | None:
+        """What should worry the reader of this, though the policy accepts it; a sentence for people."""
+        text = self.proved.claims.get("warning")
+        return None if text is None else str(text)
+
     def _status(self) -> str:
         if self.insecure:
             return "contraindicated"
-        return "warning" if "warning" in self.proved.claims else "affirming"
+        return "affirming" if self.warning is None else "warning"
 
     def as_ear(self) -> dict[str, object]:
         """JSON-ready, after draft-ietf-rats-ear: affirming, warning where the policy allowed what should worry its

@@ -1,13 +1,14 @@
 """The verifier: evidence, what it must be bound to, a policy and a time in; what was proved out, or a refusal.
 
 Order, for every kind: parse (strictly, no trust), authenticate (signatures and certificates up to an embedded root of
-the vendor, at the stated time), appraise (claims against the policy). Nothing here opens a socket or reads a clock.
+the vendor, for ``tpm`` up to a CA of the policy, at the stated time), appraise (claims against the policy). Nothing
+here opens a socket or reads a clock.
 """
 
 from datetime import datetime
 from typing import TypeVar, assert_never
 
-from vesica_attestation import azure, confidential_space, nitro, sev_snp, software, tdx
+from vesica_attestation import azure, confidential_space, nitro, sev_snp, software, tdx, tpm
 from vesica_attestation.errors import Refused
 from vesica_attestation.evidence import Evidence, Kind
 from vesica_attestation.policy import Policy
@@ -30,7 +31,7 @@ def verify(evidence: Evidence, report_data: bytes, policy: Policy, at: datetime)
     return AttestationResult(evidence.kind, at, report_data, proved, policy.digest)
 
 
-def _verify(evidence: Evidence, report_data: bytes, policy: Policy, at: datetime) -> Proved:
+def _verify(evidence: Evidence, report_data: bytes, policy: Policy, at: datetime) -> Proved:  # noqa: PLR0911 (a kind each)
     match evidence.kind:
         case Kind.SEV_SNP:
             return sev_snp.verify(evidence, report_data, _named(policy.sev_snp, evidence.kind), at)
@@ -44,6 +45,8 @@ def _verify(evidence: Evidence, report_data: bytes, policy: Policy, at: datetime
             )
         case Kind.AZURE:
             return azure.verify(evidence, report_data, _named(policy.azure, evidence.kind), at)
+        case Kind.TPM:
+            return tpm.verify(evidence, report_data, _named(policy.tpm, evidence.kind), at)
         case Kind.INSECURE_SOFTWARE:
             if not policy.allow_insecure_software:
                 raise Refused(

@@ -11,7 +11,7 @@ import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,12 +25,14 @@ from vesica.events import Event, emit
 from vesica.limits import AGREEMENT_BYTES_MAX, BACKLOG_MAX, KEEP_ALIVE_SECONDS_MAX, THREAD_SWITCH_SECONDS
 from vesica.receipt import ReceiptLog
 from vesica.room import LiveRoom
-from vesica_attestation.attester import Attester, Supplies, choose, from_file
+from vesica_attestation.attester import Attester, Supplies, Surroundings, choose, from_file
 from vesica_attestation.binding import FIELD_BYTES, Identity
 from vesica_attestation.confidential_space.attester import AUDIENCE
 from vesica_attestation.errors import AttesterUnavailable
 from vesica_attestation.evidence import Kind as EvidenceKind
 from vesica_attestation.software import WARNING as SOFTWARE_WARNING
+from vesica_attestation.tpm import WARNING as TPM_WARNING
+from vesica_attestation.tpm.attester import ENROLLED, PLACES
 from vesica_enclave.allocator import keep_freed_memory
 from vesica_enclave.descriptors import ensure_descriptors
 from vesica_enclave.door import Door
@@ -45,9 +47,10 @@ from vesica_routes.proving import Proving
 class Settings:
     """How a room is run; the agreement says what it does.
 
-    tdx_collateral, snp_certificate, audience: what ``attester.Supplies`` says of them. port 0: a free one. attester: a
-    name that ``vesica_attestation.attester.choose`` knows. plain_http: no TLS, on loopback only, for a proxy on the
-    same machine that has its own; no client of ours sends anything there.
+    tdx_collateral, snp_certificate, audience, tpm_certificates: what ``attester.Supplies`` says of them. tpm_key:
+    handle of a vTPM's attestation key; None: where it usually is. tpm_device: None: Linux's. port 0: a free one.
+    attester: a name that ``vesica_attestation.attester.choose`` knows. plain_http: no TLS, on loopback only, for a
+    proxy on the same machine that has its own; no client of ours sends anything there.
     """
 
     agreement_path: Path
@@ -60,6 +63,9 @@ class Settings:
     tdx_collateral: Path | None = None
     snp_certificate: Path | None = None
     audience: str | None = None
+    tpm_certificates: Path | None = None
+    tpm_key: int | None = None
+    tpm_device: Path | None = None
 
 
 def serve(settings: Settings) -> int:
@@ -113,9 +119,12 @@ def _attester(settings: Settings) -> Attester:
         collateral=None if settings.tdx_collateral is None else from_file(settings.tdx_collateral),
         certificate=None if settings.snp_certificate is None else from_file(settings.snp_certificate),
         audience=AUDIENCE if settings.audience is None else settings.audience,
+        tpm_certificates=None if settings.tpm_certificates is None else from_file(settings.tpm_certificates),
+        tpm_places=PLACES if settings.tpm_key is None else (replace(ENROLLED, handle=settings.tpm_key),),
     )
+    surroundings = Surroundings() if settings.tpm_device is None else Surroundings(tpm=settings.tpm_device)
     try:
-        return choose(settings.attester, supplies)
+        return choose(settings.attester, supplies, surroundings)
     except AttesterUnavailable as error:
         raise EvidenceUnavailable(
             f"no evidence of where this runs can be had: {error} (to try things out: --attester insecure-software)"
@@ -188,6 +197,8 @@ def _warn(settings: Settings, attester: Attester) -> None:
     warnings: list[tuple[Event, str]] = []
     if attester.kind is EvidenceKind.INSECURE_SOFTWARE:
         warnings.append((Event.INSECURE_SOFTWARE_ATTESTER, f"{SOFTWARE_WARNING} Not for real data."))
+    if attester.kind is EvidenceKind.TPM:
+        warnings.append((Event.TPM_ATTESTER, TPM_WARNING))
     if settings.insecure_plain_http:
         warnings.append((Event.INSECURE_PLAIN_HTTP, "INSECURE: no TLS. Whoever can listen on this machine reads all."))
     if settings.trusted_header is not None:

@@ -19,6 +19,7 @@ class Event(StrEnum):
     STOPPING = "stopping"
     TRUSTED_HEADER_ON = "trusted-header-on"
     INSECURE_SOFTWARE_ATTESTER = "insecure-software-attester"
+    TPM_ATTESTER = "tpm-attester"
     INSECURE_PLAIN_HTTP = "insecure-plain-http"
     AUTHENTICATION_FAILED = "authentication-failed"
     SUBMISSION_STARTED = "submission-started"

@@ -4,10 +4,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from support.azure_evidence import SNP_FOLDER, real
+from support.tpm_evidence import AT as TPM_AT
+from support.tpm_evidence import EVENTS, REPORT_DATA, FakeTpm, authority
+from vesica_attestation import tpm
 from vesica_attestation.draft import draft_policy
-from vesica_attestation.errors import Refused
+from vesica_attestation.errors import PolicyInvalid, Refused
 from vesica_attestation.evidence import Evidence, Kind
 from vesica_attestation.policy import parse_policy
 
@@ -48,6 +52,32 @@ def test_a_draft_of_real_azure_evidence_pins_what_booted_and_the_hardware_beneat
     assert policy.azure.sev_snp is not None
     assert set(policy.azure.pcrs) >= {4, 7, 9}
     assert not policy.azure.allow_stale_hardware_report
+
+
+@pytest.mark.parametrize(
+    ("events", "wanted"), [(EVENTS, {4, 11, 12, 13}), (((4, b"\1" * 32), (9, b"\2" * 32)), {4, 8, 9})]
+)
+def test_a_draft_of_a_tpms_evidence_pins_what_booted_once_its_reader_says_that_the_host_is_trusted(events, wanted):
+    fake = FakeTpm(events=events)
+    text = draft_policy(fake.evidence(), TPM_AT)
+    with pytest.raises(PolicyInvalid) as caught:
+        parse_policy(text.encode())
+    assert caught.value.place == "tpm.allow_trusted_hypervisor"
+    policy = parse_policy(text.replace("# allow_trusted", "allow_trusted").encode()).tpm
+    assert policy is not None
+    assert set(policy.pcrs) == wanted
+    assert policy.ca_certificate_digests == {fake.ca.digest}
+    assert tpm.verify(fake.evidence(), REPORT_DATA, policy, TPM_AT)
+
+
+def test_a_draft_of_a_tpms_evidence_with_a_false_signature_or_a_name_of_several_lines_is_none_or_stays_a_comment():
+    fake = FakeTpm()
+    with pytest.raises(Refused):
+        draft_policy(fake.evidence(quote_signature=fake.evidence().part("quote_signature")[:-1] + b"\0"), TPM_AT)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x\nallow_trusted_hypervisor = true\r#")])
+    hostile = FakeTpm(ca=authority("a CA", subject=name))
+    with pytest.raises(PolicyInvalid, match="allow_trusted_hypervisor"):
+        parse_policy(draft_policy(hostile.evidence(), TPM_AT).encode())
 
 
 def test_evidence_that_is_not_genuine_gets_no_draft():

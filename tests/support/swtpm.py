@@ -31,6 +31,19 @@ def why_not() -> str | None:
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Exchange]:
     """A TPM that has been started up, with nothing in it."""
+    with serving(folder) as server, socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(server))
+
+        def exchange(command: bytes) -> bytes:
+            connection.sendall(command)
+            return connection.recv(4096)
+
+        yield exchange
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[Path]:
+    """The socket of a TPM that has been started up, with what its state in the folder holds. One client at a time."""
     server, control = folder / "swtpm.sock", folder / "swtpm.ctrl"
     process = subprocess.Popen(
         [
@@ -42,30 +55,21 @@ def running(folder: Path) -> Iterator[Exchange]:
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            _connect(connection, server)
-
-            def exchange(command: bytes) -> bytes:
-                connection.sendall(command)
-                return connection.recv(4096)
-
-            yield exchange
+        end = time.monotonic() + START_SECONDS_MAX
+        while not _answers(server):
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError("swtpm does not start")
+            time.sleep(0.02)
+        yield server
     finally:
         process.terminate()
         process.wait(10)
+        server.unlink(missing_ok=True)
 
 
-def _connect(connection: socket.socket, path: Path) -> None:
-    end = time.monotonic() + START_SECONDS_MAX
-    while True:
-        try:
-            connection.connect(str(path))
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-        else:
-            return
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def run(exchange: Exchange, code: int, handles: tuple[int, ...], parameters: bytes) -> bytes:

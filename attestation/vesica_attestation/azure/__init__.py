@@ -24,9 +24,9 @@ Not bound: what the guest runs after boot, unless it is measured into a PCR (an 
 genuine guest's administrator can do, this evidence cannot exclude.
 """
 
-import hashlib
 from datetime import datetime
 
+from vesica_attestation._tpm.quote import extra_data
 from vesica_attestation.azure.appraise import appraise
 from vesica_attestation.azure.authentic import authenticate
 from vesica_attestation.azure.policy import AzurePolicy, read_policy
@@ -34,11 +34,6 @@ from vesica_attestation.evidence import Evidence
 from vesica_attestation.result import Proved
 
 __all__ = ["AzurePolicy", "extra_data", "read_policy", "verify"]
-
-
-def extra_data(report_data: bytes) -> bytes:
-    """What the guest must have TPM2_Quote sign for its report data: the SHA-256. One function for both sides."""
-    return hashlib.sha256(report_data).digest()
 
 
 def verify(evidence: Evidence, report_data: bytes, policy: AzurePolicy, at: datetime) -> Proved:

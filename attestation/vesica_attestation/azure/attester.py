@@ -11,7 +11,6 @@ Attestation Design Detail".
 """
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,24 +18,23 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from vesica_attestation._attesting import REPORT_DATA_BYTES, require_report_data
-from vesica_attestation.azure import extra_data, imds
+from vesica_attestation._tpm.commands import Tpm, TpmError
+from vesica_attestation._tpm.device import opened
+from vesica_attestation._tpm.quoting import ATTEMPTS_MAX, TPM, one_at_a_time, quote_at_rest, unusable
+from vesica_attestation._tpm.signature import Scheme, parse_signature
+from vesica_attestation.azure import imds
 from vesica_attestation.azure.abi import HCL_BYTES_MAX, HclReport, parse_hcl, parse_runtime_claims
-from vesica_attestation.azure.tpm import parse_quote
-from vesica_attestation.azure.tpm_commands import SignedQuote, Tpm, TpmError, opened
 from vesica_attestation.errors import AttesterUnavailable, Refused
 from vesica_attestation.evidence import Evidence, Kind
 from vesica_attestation.sev_snp.attester import as_der
 from vesica_attestation.tdx.attester import Collateral, quote_evidence
 
-TPM: Final = Path("/dev/tpmrm0")
 REPORT_INDEX: Final = 0x01400001
 USER_DATA_INDEX: Final = 0x01400002
 ATTESTATION_KEY: Final = 0x81000003
-ATTEMPTS_MAX: Final = 6
 RENEWAL_SECONDS: Final = 2.1
 _SNP_REPORT_DATA: Final = slice(0x50, 0x90)
 _TD_REPORT_DATA: Final = slice(128, 192)
-_one_at_a_time: Final = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class AzureAttester:
             with opened(self.device) as exchange:
                 size = Tpm(exchange, self.sleep).nv_size(REPORT_INDEX)
         except (OSError, TpmError) as error:
-            raise self._unusable(error) from None
+            raise unusable(self.kind, self.device, error) from None
         if size is None:
             raise AttesterUnavailable(self.kind, f"the TPM at {self.device} has no report of Azure's in it")
 
@@ -73,16 +71,16 @@ class AzureAttester:
         """
         require_report_data(report_data)
         try:
-            with _one_at_a_time, opened(self.device) as exchange:
+            with one_at_a_time, opened(self.device) as exchange:
                 tpm = Tpm(exchange, self.sleep)
                 raw, hcl = self._fresh_report(tpm, report_data)
-                quote = self._quote(tpm, extra_data(report_data))
+                quote = quote_at_rest(self.kind, tpm, ATTESTATION_KEY, report_data)
         except (OSError, TpmError) as error:
-            raise self._unusable(error) from None
+            raise unusable(self.kind, self.device, error) from None
         parts: dict[str, bytes | tuple[bytes, ...]] = {
             "hcl_report": raw,
             "quote_message": quote.message,
-            "quote_signature": quote.signature,
+            "quote_signature": self._rsassa(quote.signature),
             "pcrs": quote.pcrs,
         }
         return Evidence(self.kind, parts | self._endorsed(hcl))
@@ -108,18 +106,12 @@ class AzureAttester:
             why = "it is about something else"
         raise AttesterUnavailable(self.kind, f"no fresh hardware report in {ATTEMPTS_MAX} tries: {why}")
 
-    def _quote(self, tpm: Tpm, qualifying_data: bytes) -> SignedQuote:
-        for _ in range(ATTEMPTS_MAX):
-            quote = tpm.quote(ATTESTATION_KEY, qualifying_data)
-            try:
-                digest = parse_quote(quote.message).pcr_digest
-            except Refused as refusal:
-                raise AttesterUnavailable(
-                    self.kind, f"the TPM gave a quote that no verifier reads: {refusal}"
-                ) from None
-            if digest == hashlib.sha256(b"".join(quote.pcrs)).digest():
-                return quote
-        raise AttesterUnavailable(self.kind, f"the PCRs changed between quoting and reading them, {ATTEMPTS_MAX} times")
+    def _rsassa(self, signature: bytes) -> bytes:
+        """What is inside of a TPMT_SIGNATURE by a key like Azure's."""
+        parsed = parse_signature(self.kind, signature)
+        if parsed.scheme is not Scheme.RSASSA:
+            raise AttesterUnavailable(self.kind, f"the key at 0x{ATTESTATION_KEY:x} signs otherwise than by RSASSA")
+        return parsed.value
 
     def _endorsed(self, hcl: HclReport) -> dict[str, bytes | tuple[bytes, ...]]:
         """What AMD or Intel says of the hardware report."""
@@ -127,10 +119,6 @@ class AzureAttester:
             return {"certificates": (as_der(self.certificate(hcl.report), self.kind),)}
         parts = quote_evidence(self.td_quote(hcl.report), _binding(hcl), self.collateral).parts
         return {"td_quote": parts["quote"], "collateral": parts["collateral"]}
-
-    def _unusable(self, error: OSError | TpmError) -> AttesterUnavailable:
-        why = (error.strerror or "a broken device") if isinstance(error, OSError) else str(error)
-        return AttesterUnavailable(self.kind, f"the TPM at {self.device} cannot be used: {why}")
 
 
 def _bound(hcl: HclReport) -> bytes:

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from vesica_attestation._tpm.quote import TpmQuote, parse_quote, require_pcrs
+from vesica_attestation._tpm.signature import Scheme, Signature, require_signed
 from vesica_attestation.azure.abi import KIND, HclReport, RuntimeClaims, parse_hcl, parse_runtime_claims
-from vesica_attestation.azure.tpm import PCR_BYTES, PCRS, TpmQuote, parse_quote
 from vesica_attestation.errors import Refused
 from vesica_attestation.evidence import Evidence, Kind
 from vesica_attestation.sev_snp.authentic import SnpClaims
@@ -57,13 +56,11 @@ def authenticate(evidence: Evidence, at: datetime) -> AzureClaims:
     if hardware.report.report_data != hardware_report_data:
         raise Refused(KIND, "runtime-claims", "the hardware report is not bound to these runtime claims")
     runtime = parse_runtime_claims(hcl.variable_data)
-    quote = parse_quote(evidence.part("quote_message"))
-    _refuse_forged(runtime, quote, evidence.part("quote_signature"))
+    quote = parse_quote(KIND, evidence.part("quote_message"))
+    signature = Signature(Scheme.RSASSA, evidence.part("quote_signature"))
+    require_signed(KIND, _attestation_key(runtime), signature, quote.signed)
     pcrs = evidence.many("pcrs")
-    if len(pcrs) != PCRS or any(len(pcr) != PCR_BYTES for pcr in pcrs):
-        raise Refused(KIND, "format", f"needs {PCRS} PCRs of {PCR_BYTES} bytes")
-    if hashlib.sha256(b"".join(pcrs)).digest() != quote.pcr_digest:
-        raise Refused(KIND, "pcr-digest", "the quote is over other PCR values")
+    require_pcrs(KIND, pcrs, quote)
     return AzureClaims(hardware, hardware_report_data, runtime, quote, pcrs)
 
 
@@ -81,9 +78,8 @@ def _hardware(evidence: Evidence, hcl: HclReport, at: datetime) -> SnpClaims | T
     return claims
 
 
-def _refuse_forged(runtime: RuntimeClaims, quote: TpmQuote, signature: bytes) -> None:
+def _attestation_key(runtime: RuntimeClaims) -> rsa.RSAPublicKey:
     try:
-        key = rsa.RSAPublicNumbers(_EXPONENT, runtime.modulus).public_key()
-        key.verify(signature, quote.signed, padding.PKCS1v15(), hashes.SHA256())
-    except (InvalidSignature, ValueError):
-        raise Refused(KIND, "tpm-signature", "the quote was not signed by the vTPM's attestation key") from None
+        return rsa.RSAPublicNumbers(_EXPONENT, runtime.modulus).public_key()
+    except ValueError:
+        raise Refused(KIND, "attestation-key", "not a modulus of RSA") from None

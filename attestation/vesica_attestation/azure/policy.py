@@ -1,16 +1,11 @@
 """The appraisal policy for Azure confidential virtual machines: what a relying party accepts."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from vesica_attestation import sev_snp, tdx
 from vesica_attestation._table import Table
-from vesica_attestation.azure.tpm import PCR_BYTES
+from vesica_attestation._tpm.policy import Pcrs, read_pcrs
 from vesica_attestation.errors import PolicyInvalid
-
-# PCRs 16 and 23 may be reset by any software; 17 to 22 belong to a dynamic launch, which Azure does not have.
-_PCRS_THAT_HOLD: Final = range(16)
 
 
 @dataclass(frozen=True)
@@ -25,7 +20,7 @@ class AzurePolicy:
     repeat the report data (see the package).
     """
 
-    pcrs: Mapping[int, frozenset[bytes]]
+    pcrs: Pcrs
     sev_snp: sev_snp.SevSnpPolicy | None
     tdx: tdx.TdxPolicy | None
     allow_stale_hardware_report: bool
@@ -48,10 +43,8 @@ def read_policy(table: Table) -> AzurePolicy:
     return policy
 
 
-def _pcrs(table: Table) -> Mapping[int, frozenset[bytes]]:
-    pcrs = {index: table.digests(str(index), PCR_BYTES) for index in _PCRS_THAT_HOLD if str(index) in table}
-    for name in table.names():
-        raise PolicyInvalid(table.place(name), "only PCRs 0 to 15 hold what was measured")
+def _pcrs(table: Table) -> Pcrs:
+    pcrs = read_pcrs(table)
     if not pcrs:
         raise PolicyInvalid(table.path, "names no PCR: any operating system would be accepted")
     return pcrs

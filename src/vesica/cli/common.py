@@ -141,16 +141,16 @@ def open_room(args: argparse.Namespace, *, token: bool = True, agreement: Path |
     digest = None if agreement is None else digest_of_file(agreement)
     with Room(args.url, secret, policy=policy_of(args), agreement_digest=digest) as room:
         if token or room.has_policy:
-            say_if_insecure(room.verify().result, as_json=args.json)
+            say_what_worries(room.verify().result, as_json=args.json)
         yield room
 
 
-def say_if_insecure(result: "AttestationResult", *, as_json: bool) -> None:
-    """Says in words, in red, that nothing but software vouches for a room. With JSON on stdout, on stderr."""
-    if result.insecure:
-        from vesica_attestation.software import WARNING
-
-        say_in_red(WARNING, on_stderr=as_json)
+def say_what_worries(result: "AttestationResult", *, as_json: bool) -> None:
+    """Says in words, in red, what the policy allowed that its reader must know: that no hardware stands behind a room,
+    that it has no confidential hardware, that it runs in debug mode. With JSON on stdout, on stderr.
+    """
+    if result.warning is not None:
+        say_in_red(result.warning, on_stderr=as_json)
 
 
 def say_in_red(text: str, *, on_stderr: bool) -> None:

@@ -101,8 +101,8 @@ def _show(room: "VerifiedRoom", proxy: "Proxy", *, told_agreement: bool) -> None
     from vesica.cli.screen import Screen
 
     screen = Screen()
-    if room.result.insecure:
-        screen.line(str(room.result.proved.claims["warning"]), "bold red")
+    if room.result.warning is not None:
+        screen.line(room.result.warning, "bold red")
     screen.line(f'verified: room "{room.agreement.name}" at {room.address.base}, {room.result.kind}', "bold")
     screen.line(f"agreement {room.agreement.digest}{'' if told_agreement else ': is that the one you signed up to?'}")
     screen.line()

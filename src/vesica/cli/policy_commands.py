@@ -166,7 +166,13 @@ def _check(args: argparse.Namespace) -> int:
     kinds = _kinds(policy)
     if args.json:
         print_json(
-            {"accepts": kinds, "digest": policy.digest, "insecure": policy.allow_insecure_software, "marks": marks}
+            {
+                "accepts": kinds,
+                "digest": policy.digest,
+                "insecure": policy.allow_insecure_software,
+                "trusts_hypervisor": policy.tpm is not None,
+                "marks": marks,
+            }
         )
         return Exit.OK
     from vesica.cli.screen import Screen
@@ -175,6 +181,12 @@ def _check(args: argparse.Namespace) -> int:
     screen.line(f"this policy can be used; it accepts evidence of: {', '.join(kinds)}", "bold")
     if policy.allow_insecure_software:
         screen.line("INSECURE: it accepts software evidence, which anybody can make; it proves nothing", "bold red")
+    if policy.tpm is not None:
+        screen.line(
+            "NOT CONFIDENTIAL: it accepts measured boot alone (tpm), where whoever operates the host reads the room's "
+            "memory and can forge its evidence",
+            "bold red",
+        )
     if marks:
         screen.line(f"a DRAFT: {marks} values in it are still marked CONFIRM", "bold yellow")
     screen.line(f"digest {policy.digest}")
@@ -188,6 +200,7 @@ def _kinds(policy: "Policy") -> list[str]:
         "nitro": policy.nitro,
         "confidential-space": policy.confidential_space,
         "azure": policy.azure,
+        "tpm": policy.tpm,
         "insecure-software": policy.allow_insecure_software or None,
     }
     return [kind for kind, terms in named.items() if terms is not None]

@@ -145,8 +145,8 @@ def _show(args: argparse.Namespace, checked: "CheckedReceipts", digest: str | No
     from vesica.cli.screen import Screen
 
     screen = Screen()
-    if checked.result.insecure:
-        screen.line(str(checked.result.proved.claims["warning"]), "bold red")
+    if checked.result.warning is not None:
+        screen.line(checked.result.warning, "bold red")
     screen.line(f'{len(checked.statements)} receipts of room "{checked.agreement.name}" hold', "bold")
     screen.line("receipt  of          room's clock          states", "dim")
     for one in checked.statements:

@@ -15,7 +15,8 @@ only; when it ends, everything is gone. It prints one line when it is ready, and
 SIGTERM. (There is no --json: that line is all it says on stdout.)
 
 Its keys are made at start and live in memory only. It proves where it runs by evidence of the hardware
-that it finds; where there is none it does not start, unless it is told to use software evidence, which
+that it finds; where there is none it does not start, unless it is told to use something weaker. With
+--attester tpm, a vTPM says what booted, to parties who trust the operator of the host; software evidence
 proves nothing and is for trying things out.
 
 examples:
@@ -25,7 +26,8 @@ examples:
   vesica serve agreement.toml --trusted-header X-OBLV-User-Name      behind a proxy that authenticates
 """
 _PORT_MAX = 65_535
-ATTESTERS = ("sev-snp", "tdx", "nitro", "confidential-space", "azure", "dstack", "insecure-software")
+_PERSISTENT = 0x81
+ATTESTERS = ("sev-snp", "tdx", "nitro", "confidential-space", "azure", "dstack", "tpm", "insecure-software")
 
 
 class CannotListen(VesicaError):
@@ -68,6 +70,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument(
         "--snp-certificate", metavar="FILE", type=Path, help="AMD's VCEK or VLEK, where the host does not hand it out"
     )
+    parser.add_argument(
+        "--tpm-certificates",
+        metavar="FILE",
+        type=Path,
+        help="certificates, PEM or DER, from that of the TPM's attestation key (which may be in the TPM instead) up to "
+        "that of the CA that policies name; read anew each time",
+    )
+    parser.add_argument(
+        "--tpm-key",
+        metavar="HANDLE",
+        type=_handle,
+        help="the TPM's attestation key, where it is in no usual place: 0x81…",
+    )
+    parser.add_argument("--tpm-device", metavar="PATH", type=Path, help="the TPM (default: /dev/tpmrm0)")
     parser.add_argument("--audience", metavar="TEXT", help="of Confidential Space tokens, as the policies name it")
     parser.add_argument(
         "--insecure-plain-http",
@@ -89,6 +105,16 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _handle(text: str) -> int:
+    try:
+        handle = int(text, 16)
+    except ValueError:
+        handle = 0
+    if handle >> 24 != _PERSISTENT:
+        raise argparse.ArgumentTypeError("a persistent handle is 0x81 and six hex digits")
+    return handle
+
+
 def _serve(args: argparse.Namespace) -> int:
     try:
         server = importlib.import_module("vesica_enclave.serve")
@@ -108,6 +134,9 @@ def _serve(args: argparse.Namespace) -> int:
             tdx_collateral=args.tdx_collateral,
             snp_certificate=args.snp_certificate,
             audience=args.audience,
+            tpm_certificates=args.tpm_certificates,
+            tpm_key=args.tpm_key,
+            tpm_device=args.tpm_device,
         )
         return int(server.serve(settings))
     except KeyboardInterrupt:

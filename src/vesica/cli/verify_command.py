@@ -14,7 +14,7 @@ from vesica.cli.common import (
     digest_of_file,
     policy_of,
     print_json,
-    say_if_insecure,
+    say_what_worries,
     working,
 )
 from vesica.cli.exits import Exit
@@ -88,7 +88,7 @@ def _verify(args: argparse.Namespace) -> int:
     expected = digest_of_file(args.agreement) if args.agreement is not None else args.agreement_digest
     with working("the room proves itself"):
         verified = verify_room(args.url, policy, agreement_digest=expected)
-    say_if_insecure(verified.result, as_json=args.json)
+    say_what_worries(verified.result, as_json=args.json)
     if args.output is not None:
         _keep(verified, args.output)
     if args.json:
@@ -105,6 +105,7 @@ def document(verified: "VerifiedRoom", *, expected: bool) -> dict[str, object]:
     return {
         "verified": True,
         "insecure": verified.result.insecure,
+        "confidential": verified.result.confidential,
         "address": verified.address.base,
         "agreement": {
             "name": verified.agreement.name,
@@ -127,6 +128,12 @@ def show(verified: "VerifiedRoom", *, expected: bool) -> None:
     result = verified.result
     if result.insecure:
         screen.line(f'room "{verified.agreement.name}" is at the other end of this channel, by its own word', "bold")
+    elif not result.confidential:
+        screen.line(
+            f'verified: room "{verified.agreement.name}" booted as your policy demands, on a host whose operator your '
+            "policy trusts with the data",
+            "bold yellow",
+        )
     else:
         screen.line(f'verified: room "{verified.agreement.name}" runs where and as your policy demands', "bold green")
     screen.line()

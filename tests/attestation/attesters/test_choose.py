@@ -10,6 +10,7 @@ from support.attesters import collateral, snp, snp_driver, snp_report_data, tdx_
 from support.azure_vtpm import AzureVtpm, Clock, Devices
 from support.platform import serving, whole
 from support.tsm import Provider, Tsm
+from vesica_attestation._tpm.device import opened
 from vesica_attestation.attester import NAMES, Supplies, Surroundings, choose, from_file
 from vesica_attestation.azure.attester import AzureAttester
 from vesica_attestation.confidential_space.attester import ConfidentialSpaceAttester
@@ -20,6 +21,7 @@ from vesica_attestation.nitro.attester import NitroAttester
 from vesica_attestation.sev_snp.attester import SevSnpAttester
 from vesica_attestation.software import InsecureSoftwareAttester
 from vesica_attestation.tdx.attester import TdxAttester
+from vesica_attestation.tpm.attester import ENROLLED, TpmAttester
 
 ORDER = ["confidential-space", "dstack", "nitro", "azure", "sev-snp", "tdx"]
 CLASSES = {
@@ -75,7 +77,7 @@ TDX = tdx_driver("v4-uptodate")
 
 
 def test_the_names_are_these():
-    assert set(NAMES) == {"auto", "insecure-software", *ORDER}
+    assert set(NAMES) == {"auto", "insecure-software", "tpm", *ORDER}
 
 
 @pytest.mark.parametrize("absent", [ORDER[:count] for count in range(len(ORDER))], ids=lambda names: f"no {names}")
@@ -115,6 +117,22 @@ def test_auto_says_of_each_interface_why_it_is_not_used(tmp_path):
     assert caught.value.kind == "auto"
     places = [caught.value.detail.index(f"{name}: ") for name in ORDER]
     assert places == sorted(places)
+
+
+def test_a_plain_vtpm_is_chosen_by_its_name_and_never_found_by_auto(tmp_path):
+    if swtpm.why_not():
+        pytest.skip(f"{swtpm.why_not()}: apt-get install swtpm")
+    state = tmp_path / "state"
+    state.mkdir()
+    with swtpm.serving(state) as place:
+        with pytest.raises(AttesterUnavailable, match="no attestation key"):
+            choose("tpm", Supplies(), nowhere(tmp_path, tpm=place))
+        with opened(place) as exchange:
+            swtpm.make_attestation_key(exchange, ENROLLED.handle)
+        assert isinstance(choose("tpm", Supplies(), nowhere(tmp_path, tpm=place)), TpmAttester)
+        with pytest.raises(AttesterUnavailable, match="no TEE was found here") as caught:
+            choose("auto", Supplies(), nowhere(tmp_path, tpm=place))
+    assert "tpm: " not in caught.value.detail
 
 
 def test_on_this_machine_which_is_no_tee_auto_finds_nothing():

@@ -74,6 +74,6 @@ def test_software_evidence_is_refused_by_a_policy_for_hardware_and_contraindicat
 def test_evidence_that_calls_itself_another_kind_is_refused(wire):
     document = json.loads(wire(BINDING))
     both = "allow_insecure_software = true\n" + POLICY
-    for kind in ("tdx", "nitro", "azure", "confidential-space", "insecure-software"):
+    for kind in ("tdx", "nitro", "azure", "tpm", "confidential-space", "insecure-software"):
         with pytest.raises(Refused):
             appraise(json.dumps(document | {"kind": kind}), BINDING, both)

@@ -1,0 +1,1 @@
+"""A TPM 2.0, for the kinds that have one: ``azure``, whose hardware vouches for it, and ``tpm``, where a CA does."""
