@@ -20,6 +20,8 @@ class Event(StrEnum):
     TRUSTED_HEADER_ON = "trusted-header-on"
     INSECURE_SOFTWARE_ATTESTER = "insecure-software-attester"
     INSECURE_PLAIN_HTTP = "insecure-plain-http"
+    NOT_HARDENED = "not-hardened"
+    SEALED = "sealed"
     AUTHENTICATION_FAILED = "authentication-failed"
     SUBMISSION_STARTED = "submission-started"
     SUBMISSION_ACCEPTED = "submission-accepted"

@@ -18,6 +18,10 @@ Its keys are made at start and live in memory only. It proves where it runs by e
 that it finds; where there is none it does not start, unless it is told to use software evidence, which
 proves nothing and is for trying things out.
 
+It gives up what it does not need before it takes a byte: no core dumps, no swap, no program, file or
+connection of its own. Where the machine does not let it, it does not start (exit code 10); "vesica doctor"
+shows what holds.
+
 examples:
   vesica serve agreement.toml
   vesica serve agreement.toml --attester insecure-software      on a laptop, with made-up data
@@ -75,6 +79,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="no TLS, on a loopback address only: behind a proxy on this machine; parties cannot verify such a room",
     )
     parser.add_argument(
+        "--allow-unhardened",
+        action="store_true",
+        help="start even where this machine does not let the room protect its memory; only with made-up data",
+    )
+    parser.add_argument(
         "--log-level",
         choices=["debug", "info", "warning", "error"],
         default="info",
@@ -108,6 +117,7 @@ def _serve(args: argparse.Namespace) -> int:
             tdx_collateral=args.tdx_collateral,
             snp_certificate=args.snp_certificate,
             audience=args.audience,
+            allow_unhardened=args.allow_unhardened,
         )
         return int(server.serve(settings))
     except KeyboardInterrupt:
