@@ -32,6 +32,7 @@ from vesica_attestation.confidential_space.attester import AUDIENCE, SOCKET, Con
 from vesica_attestation.dstack.attester import SOCKETS, DstackAttester
 from vesica_attestation.errors import AttesterUnavailable
 from vesica_attestation.evidence import Evidence, Kind
+from vesica_attestation.needs import Needs
 from vesica_attestation.nitro.attester import NSM, NitroAttester
 from vesica_attestation.sev_snp.attester import SevSnpAttester
 from vesica_attestation.software import InsecureSoftwareAttester
@@ -50,6 +51,10 @@ class Attester(Protocol):
     @property
     def kind(self) -> Kind:
         """Of the evidence that it makes."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it must still be able to do in a process that has given up everything else."""
 
     def attest(self, report_data: bytes) -> Evidence:
         """Evidence bound to ``report_data``.

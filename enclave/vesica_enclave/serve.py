@@ -3,24 +3,27 @@
 import asyncio
 import ipaddress
 import logging
-import resource
+import os
 import secrets
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+# The pool of threads that numpy would start at import is of no use to a room, and seals must bind every thread.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI
 
 from vesica.agreement import Agreement, as_document, digest, parse_agreement
-from vesica.errors import AgreementInvalid, EvidenceUnavailable, InsecurePlainHttpRefused
+from vesica.errors import AgreementInvalid, EvidenceUnavailable, InsecurePlainHttpRefused, NotHardened
 from vesica.events import Event, emit
 from vesica.limits import AGREEMENT_BYTES_MAX, BACKLOG_MAX, KEEP_ALIVE_SECONDS_MAX, THREAD_SWITCH_SECONDS
 from vesica.receipt import ReceiptLog
@@ -30,14 +33,17 @@ from vesica_attestation.binding import FIELD_BYTES, Identity
 from vesica_attestation.confidential_space.attester import AUDIENCE
 from vesica_attestation.errors import AttesterUnavailable
 from vesica_attestation.evidence import Kind as EvidenceKind
+from vesica_attestation.needs import Needs
 from vesica_attestation.software import WARNING as SOFTWARE_WARNING
 from vesica_attestation.tpm import WARNING as TPM_WARNING
 from vesica_attestation.tpm.attester import ENROLLED, PLACES
 from vesica_enclave.allocator import keep_freed_memory
 from vesica_enclave.descriptors import ensure_descriptors
 from vesica_enclave.door import Door
+from vesica_enclave.hardening import Step, at_start, carry_out, to_seal
 from vesica_enclave.identity import RoomKeys, tls_context
 from vesica_enclave.logs import configure_logging
+from vesica_enclave.preload import preload
 from vesica_enclave.protocol import BoundedProtocol
 from vesica_routes.app import create_app
 from vesica_routes.proving import Proving
@@ -50,7 +56,8 @@ class Settings:
     tdx_collateral, snp_certificate, audience, tpm_certificates: what ``attester.Supplies`` says of them. tpm_key:
     handle of a vTPM's attestation key; None: where it usually is. tpm_device: None: Linux's. port 0: a free one.
     attester: a name that ``vesica_attestation.attester.choose`` knows. plain_http: no TLS, on loopback only, for a
-    proxy on the same machine that has its own; no client of ours sends anything there.
+    proxy on the same machine that has its own; no client of ours sends anything there. allow_unhardened: a measure
+    that cannot be taken here is warned of, and the room starts.
     """
 
     agreement_path: Path
@@ -66,24 +73,24 @@ class Settings:
     tpm_certificates: Path | None = None
     tpm_key: int | None = None
     tpm_device: Path | None = None
+    allow_unhardened: bool = False
 
 
 def serve(settings: Settings) -> int:
     """Runs one room until it is told to stop (SIGINT, SIGTERM). A line on stdout tells when and where it answers.
 
     Raises AgreementInvalid for an agreement that cannot be carried out, EvidenceUnavailable where the evidence that was
-    asked for cannot be had, OSError where the address cannot be taken, InsecurePlainHttpRefused, DescriptorsTooFew.
-    Whatever the room held dies with the process.
+    asked for cannot be had, NotHardened where the process cannot protect its memory, OSError where the address cannot
+    be taken, InsecurePlainHttpRefused, DescriptorsTooFew. Whatever the room held dies with the process.
     """
     if settings.insecure_plain_http and not _is_loopback(settings.host):
         raise InsecurePlainHttpRefused("plain http is for loopback addresses only: tokens and files would be readable")
     agreement = _read(settings.agreement_path)
     configure_logging(settings.log_level)
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
-    # Hardening as a whole is for the deployment; this one is free everywhere: a crash must not write memory to disk.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     keep_freed_memory()
     ensure_descriptors()
+    _harden(at_start(), settings)  # before any key is made
     attester = _attester(settings)
     app, tls_key = _room(agreement, attester, settings.trusted_header)
     config = uvicorn.Config(
@@ -109,7 +116,9 @@ def serve(settings: Settings) -> int:
         ready = f'vesica: room "{agreement.name}" is ready at {scheme}://{shown}:{listener.getsockname()[1]}'
         _warn(settings, attester)
         tls = None if settings.insecure_plain_http else tls_context(tls_key, settings.host)
-        asyncio.run(_Announcing(config, listener, tls, ready).serve(sockets=[]))
+        needs = attester.needs | _supplied(settings)
+        server = _Announcing(config, listener, tls, ready, lambda: _seal(needs, settings))
+        asyncio.run(server.serve(sockets=[]))
     emit(Event.STOPPING)
     return 0
 
@@ -142,12 +151,20 @@ def _room(
 
 
 class _Announcing(uvicorn.Server):
-    """A server that lets connections in by our own door, and says, once it answers, where."""
+    """A server that is sealed, lets connections in by our own door, and says, once it answers, where."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, tls: ssl.SSLContext | None, ready: str) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listener: socket.socket,
+        tls: ssl.SSLContext | None,
+        ready: str,
+        seal: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._door = Door(listener, tls, self._protocol)
         self._ready = ready
+        self._seal = seal
 
     def _protocol(self) -> BoundedProtocol:
         return BoundedProtocol(self.config, self.server_state, self.lifespan.state, asyncio.get_running_loop())
@@ -163,7 +180,11 @@ class _Announcing(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts, then tells stdout. sockets: none; uvicorn would let in whoever comes."""
+        """Seals, starts, then tells stdout. sockets: none; uvicorn would let in whoever comes.
+
+        Here all that serving takes is loaded, and nobody has been let in.
+        """
+        self._seal()
         await super().startup(sockets)
         if self.started:
             self._door.open()
@@ -175,6 +196,34 @@ class _Announcing(uvicorn.Server):
         """Lets nobody in any more, then lets those go who are in."""
         self._door.close()
         await super().shutdown(sockets)
+
+
+def _harden(steps: Iterable[Step], settings: Settings) -> bool:
+    """Takes measures; where one fails, the room does not start, unless it is told to. True if all were taken."""
+    wanted = tuple(steps)
+    return len(carry_out(wanted, _tolerate if settings.allow_unhardened else None)) == len(wanted)
+
+
+def _tolerate(failure: NotHardened) -> None:
+    emit(Event.NOT_HARDENED, code=failure.code, level=logging.WARNING)
+    sys.stderr.write(f"vesica: WARNING: {failure.detail}. Not for real data.\n")
+
+
+def _seal(needs: Needs, settings: Settings) -> None:
+    preload()
+    if _harden(to_seal(needs), settings):
+        emit(Event.SEALED)
+
+
+def _supplied(settings: Settings) -> Needs:
+    """What the operator hands in is read anew each time.
+
+    Its folder: whoever renews a file often replaces it. Both folders, where the file is a link: either may be renewed.
+    But not the folder that holds everything: there it is the file alone.
+    """
+    files = [file for file in (settings.tdx_collateral, settings.snp_certificate) if file is not None]
+    places = [place for file in files for place in (file.absolute(), file.resolve())]
+    return Needs(reads=frozenset(place if place.parent == Path("/") else place.parent for place in places))
 
 
 def _opening(agreement: Agreement, keys: RoomKeys, identity: Identity, attester: Attester) -> ReceiptLog:

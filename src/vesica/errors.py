@@ -228,3 +228,14 @@ class DescriptorsTooFew(VesicaError):
     """The system allows this process fewer open files than a room may need."""
 
     code = "descriptors-too-few"
+
+
+class NotHardened(VesicaError):
+    """A measure by which a room protects its memory cannot be taken here. measure: its name. why: in words."""
+
+    code = "not-hardened"
+
+    def __init__(self, measure: str, why: str) -> None:
+        super().__init__(f"not hardened ({measure}): {why}", measure=measure)
+        self.measure = measure
+        self.why = why

@@ -21,6 +21,8 @@ class Event(StrEnum):
     INSECURE_SOFTWARE_ATTESTER = "insecure-software-attester"
     TPM_ATTESTER = "tpm-attester"
     INSECURE_PLAIN_HTTP = "insecure-plain-http"
+    NOT_HARDENED = "not-hardened"
+    SEALED = "sealed"
     AUTHENTICATION_FAILED = "authentication-failed"
     SUBMISSION_STARTED = "submission-started"
     SUBMISSION_ACCEPTED = "submission-accepted"

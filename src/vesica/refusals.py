@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from vesica import errors
-from vesica.errors import AgreementInvalid, SubmissionRejected, VesicaError
+from vesica.errors import AgreementInvalid, NotHardened, SubmissionRejected, VesicaError
 
 TEXT_CHARACTERS_MAX: Final = 2_000
 _ENTRIES_MAX: Final = 100
@@ -120,12 +120,13 @@ def _tree(root: type[VesicaError]) -> list[type[VesicaError]]:
 
 
 # Only what vesica.errors defines: a room cannot make a party's own refusals (or a library's) appear here. An
-# agreement is read before a room exists, so a room never refuses with it, and its constructor differs.
+# agreement is read, and a process hardened, before a room exists, so a room never refuses with either, and their
+# constructors differ.
 REGISTRY: Final[Mapping[str, type[VesicaError]]] = types.MappingProxyType(
     {
         kind.code: kind
         for kind in _tree(VesicaError)
-        if kind.__module__ == errors.__name__ and kind not in {VesicaError, AgreementInvalid}
+        if kind.__module__ == errors.__name__ and kind not in {VesicaError, AgreementInvalid, NotHardened}
     }
 )
 

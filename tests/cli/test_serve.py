@@ -11,7 +11,7 @@ import pytest
 from support.server import agreement_text
 from vesica.cli.exits import Exit
 
-SOFTWARE = ("--attester", "insecure-software")
+SOFTWARE = ("--attester", "insecure-software", "--allow-unhardened")
 
 
 def serve(*argv: str) -> "subprocess.Popen[str]":

@@ -40,6 +40,7 @@ COMMANDS = [
     ["agreement", "new"],
     ["agreement", "check"],
     ["serve"],
+    ["doctor"],
     ["verify"],
     ["room"],
     ["submit"],
@@ -441,6 +442,18 @@ def test_a_whole_visit_loads_nothing_that_only_a_server_has():
     }
 
 
+def test_doctor_needs_nothing_that_only_a_server_has():
+    script = (
+        "import sys; from vesica.cli.main import main\n"
+        "code = main(['doctor', '--json'])\n"
+        "print('LOADED', code, *sys.modules)"
+    )
+    document, _, rest = python("-c", script).stdout.partition("LOADED")
+    code, *loaded = rest.split()
+    assert int(code) == (Exit.OK if json.loads(document)["hardened"] else Exit.HARDENING)
+    assert not {name.partition(".")[0] for name in loaded} & {"numpy", "opendp", "fastapi", "uvicorn", "pydantic"}
+
+
 def test_serve_without_the_servers_packages_says_what_to_install(agreement):
     script = (
         "import sys; sys.modules['uvicorn'] = None; from vesica.cli.main import main; "
@@ -459,8 +472,8 @@ def test_the_demo_pair_is_shipped_with_its_source_and_licence():
 
 def test_a_kind_of_its_own_for_each_exit_code_is_documented():
     text = make_parser().format_help()
-    for code in range(10):
-        assert f"\n  {code}  " in text
+    for code in range(11):
+        assert f"\n  {code:<2} " in text
     assert issubclass(VesicaError, Exception)
 
 

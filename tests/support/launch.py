@@ -10,6 +10,9 @@ from pathlib import Path
 
 from support.server import _PROGRAM, RunningRoom, _wait_until_ready
 
+# Python for ``before``: a room that keeps all that it could do, to see that a check of what it does would see it.
+UNSEALED = "import vesica_enclave.serve\nvesica_enclave.serve.to_seal = lambda *_: ()\n"
+
 
 @contextlib.contextmanager
 def launched_room(
@@ -29,7 +32,9 @@ def launched_room(
         folder = Path(name)
         agreement = folder / "agreement.toml"
         agreement.write_text(agreement_toml_text)
-        program = f"{before}\n{_PROGRAM.replace('plain_http=True', 'plain_http=False') if tls else _PROGRAM}"
+        program = _PROGRAM.replace("plain_http=True", "plain_http=False") if tls else _PROGRAM
+        # First what must come before other libraries.
+        program = f"import vesica_enclave.serve\n{before}\n{program}"
         command = [*tracer, sys.executable, "-c", program, str(agreement), trusted_header or "", log_level]
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             process = subprocess.Popen(

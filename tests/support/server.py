@@ -16,10 +16,12 @@ from vesica.tokens import token_sha256
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
 _READY = re.compile(r'^vesica: room "[^"]*" is ready at (https?://\S+)$', re.MULTILINE)
-# The composition root itself, so that these tests need no command line. Plain http: they look at raw bytes.
+# The composition root itself, so that these tests need no command line. Plain http: they look at raw bytes. Unhardened
+# only where it must be, on a machine with swap for example: all measures that can be taken are.
 _PROGRAM = (
     "import sys; from pathlib import Path; from vesica_enclave.serve import Settings, serve; "
     "sys.exit(serve(Settings(Path(sys.argv[1]), port=0, attester='insecure-software', insecure_plain_http=True, "
+    "allow_unhardened=True, "
     "trusted_header=sys.argv[2] or None, log_level=sys.argv[3])))"
 )
 
@@ -117,6 +119,18 @@ def agreement_text(
     lines += [f"epsilon_min = {json.dumps(epsilon_min)}"] if epsilon_min else []
     lines += [f"epsilon_default = {json.dumps(epsilon_default)}"] if epsilon_default else []
     return "\n".join(lines) + "\n"
+
+
+def wait_for_line(stdout: Path, process: "subprocess.Popen[bytes]", wanted: str) -> str:
+    """The line of a process's output, which goes to a file, that has ``wanted`` in it."""
+    until = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < until and process.poll() is None:
+        whole = stdout.read_text(errors="replace").rpartition("\n")[0]
+        if found := [line for line in whole.splitlines() if wanted in line]:
+            return found[0]
+        time.sleep(0.02)
+    errors = (stdout.parent / "stderr").read_text(errors="replace")
+    raise RuntimeError(f"it did not start; exit status {process.poll()}, stderr:\n{errors}")
 
 
 def _wait_until_ready(room: RunningRoom) -> str:

@@ -26,6 +26,7 @@ from vesica_attestation.azure import imds
 from vesica_attestation.azure.abi import HCL_BYTES_MAX, HclReport, parse_hcl, parse_runtime_claims
 from vesica_attestation.errors import AttesterUnavailable, Refused
 from vesica_attestation.evidence import Evidence, Kind
+from vesica_attestation.needs import Needs
 from vesica_attestation.sev_snp.attester import as_der
 from vesica_attestation.tdx.attester import Collateral, quote_evidence
 
@@ -53,6 +54,11 @@ class AzureAttester:
     device: Path = TPM
     sleep: Callable[[float], None] = time.sleep
     kind: ClassVar[Kind] = Kind.AZURE
+
+    @property
+    def needs(self) -> Needs:
+        """The TPM, and the host's link-local address (by its port: nothing here limits addresses)."""
+        return Needs(devices=frozenset({self.device}), ports=frozenset({imds.PORT}))
 
     def probe(self) -> None:
         """Raises AttesterUnavailable if there is no TPM here, or one without Azure's report in it."""

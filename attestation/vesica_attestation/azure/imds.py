@@ -16,7 +16,8 @@ from vesica_attestation._platform_http import ExchangeFailed, Request, Service, 
 from vesica_attestation.errors import AttesterUnavailable
 from vesica_attestation.evidence import Kind
 
-IMDS: Final = Service(("169.254.169.254", 80), seconds_max=30.0)
+PORT: Final = 80
+IMDS: Final = Service(("169.254.169.254", PORT), seconds_max=30.0)
 _ANSWER_BYTES_MAX: Final = 64 * 2**10
 _STATUS_OK: Final = 200
 

@@ -14,6 +14,7 @@ from vesica_attestation.confidential_space import abi
 from vesica_attestation.confidential_space.appraise import nonce_text
 from vesica_attestation.errors import AttesterUnavailable, Refused
 from vesica_attestation.evidence import Evidence, Kind
+from vesica_attestation.needs import Needs
 
 SOCKET: Final = Path("/run/container_launcher/teeserver.sock")
 AUDIENCE: Final = "vesica"
@@ -35,6 +36,11 @@ class ConfidentialSpaceAttester:
     socket: Path = SOCKET
     seconds_max: float = _SECONDS_MAX
     kind: ClassVar[Kind] = Kind.CONFIDENTIAL_SPACE
+
+    @property
+    def needs(self) -> Needs:
+        """The launcher's socket."""
+        return Needs(sockets=frozenset({self.socket}))
 
     def probe(self) -> None:
         """Raises AttesterUnavailable if no launcher offers its socket here."""

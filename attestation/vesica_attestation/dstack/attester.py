@@ -13,6 +13,7 @@ from vesica_attestation._attesting import require_report_data
 from vesica_attestation._platform_http import ExchangeFailed, Request, Service, exchange
 from vesica_attestation.errors import AttesterUnavailable
 from vesica_attestation.evidence import EVIDENCE_BYTES_MAX, Evidence, Kind
+from vesica_attestation.needs import Needs
 from vesica_attestation.tdx.attester import Collateral, quote_evidence
 
 # Where its releases have put the socket, in the order in which its own client looks.
@@ -35,6 +36,11 @@ class DstackAttester:
     sockets: tuple[Path, ...] = SOCKETS
     seconds_max: float = _SECONDS_MAX
     kind: ClassVar[Kind] = Kind.TDX
+
+    @property
+    def needs(self) -> Needs:
+        """The guest agent's socket, wherever it is."""
+        return Needs(sockets=frozenset(self.sockets))
 
     def probe(self) -> None:
         """Raises AttesterUnavailable if no guest agent offers its socket here."""

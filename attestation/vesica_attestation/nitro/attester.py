@@ -16,6 +16,7 @@ from typing import ClassVar, Final
 from vesica_attestation._attesting import require_report_data
 from vesica_attestation.errors import AttesterUnavailable, Refused
 from vesica_attestation.evidence import Evidence, Kind
+from vesica_attestation.needs import Needs
 from vesica_attestation.nitro import abi
 from vesica_attestation.nitro._cbor import MAP, Reader, byte_string
 
@@ -38,6 +39,11 @@ class NitroAttester:
     device: Path = NSM
     ioctl: Ioctl = fcntl.ioctl
     kind: ClassVar[Kind] = Kind.NITRO
+
+    @property
+    def needs(self) -> Needs:
+        """One request to the module's device."""
+        return Needs(devices=frozenset({self.device}), ioctls=frozenset({IOCTL_RAW}))
 
     def probe(self) -> None:
         """Raises AttesterUnavailable if this is no Nitro enclave."""

@@ -17,6 +17,7 @@ from vesica_attestation import _configfs_tsm
 from vesica_attestation._attesting import require_report_data
 from vesica_attestation.errors import AttesterUnavailable, Refused
 from vesica_attestation.evidence import Evidence, Kind
+from vesica_attestation.needs import Needs
 from vesica_attestation.sev_snp.abi import SigningKey, parse_report
 
 PROVIDER: Final = "sev_guest"
@@ -44,6 +45,11 @@ class SevSnpAttester:
     place: Path = _configfs_tsm.TSM_REPORTS
     sleep: Callable[[float], None] = time.sleep
     kind: ClassVar[Kind] = Kind.SEV_SNP
+
+    @property
+    def needs(self) -> Needs:
+        """An entry of configfs-tsm for each report."""
+        return Needs(entries=frozenset({self.place}))
 
     def probe(self) -> None:
         """Raises AttesterUnavailable if configfs-tsm does not speak for SEV-SNP here."""

@@ -2,6 +2,7 @@
 
 from vesica_attestation.errors import Refused
 from vesica_attestation.evidence import Evidence, Kind
+from vesica_attestation.needs import Needs
 from vesica_attestation.result import Proved
 
 WARNING = "INSECURE: software evidence. No hardware stands behind it; anybody could have made it."
@@ -22,6 +23,7 @@ class InsecureSoftwareAttester:
     """Makes software evidence. Its name is its warning."""
 
     kind = Kind.INSECURE_SOFTWARE
+    needs = Needs()
 
     def attest(self, report_data: bytes) -> Evidence:
         """Evidence that repeats ``report_data``."""

@@ -10,6 +10,7 @@ from vesica_attestation import _configfs_tsm
 from vesica_attestation._attesting import require_report_data
 from vesica_attestation.errors import AttesterUnavailable, Refused
 from vesica_attestation.evidence import Evidence, Kind
+from vesica_attestation.needs import Needs
 from vesica_attestation.tdx.abi import parse_quote
 
 PROVIDER: Final = "tdx_guest"
@@ -35,6 +36,11 @@ class TdxAttester:
     place: Path = _configfs_tsm.TSM_REPORTS
     sleep: Callable[[float], None] = time.sleep
     kind: ClassVar[Kind] = Kind.TDX
+
+    @property
+    def needs(self) -> Needs:
+        """An entry of configfs-tsm for each quote."""
+        return Needs(entries=frozenset({self.place}))
 
     def probe(self) -> None:
         """Raises AttesterUnavailable if configfs-tsm does not speak for TDX here."""

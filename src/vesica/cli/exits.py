@@ -24,6 +24,7 @@ class Exit(IntEnum):
     UNREACHABLE = 7
     ATTESTATION = 8
     RECEIPT = 9
+    HARDENING = 10
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -38,7 +39,8 @@ EXITS_HELP: Final = """exit codes:
   6  a budget, or your own limit for a data set, does not allow it
   7  the room cannot be reached, or answered nonsense
   8  attestation refused: the evidence is not what the policy accepts
-  9  receipt invalid"""
+  9  receipt invalid
+  10 this machine does not let a room protect its memory"""
 
 # The first kind that an error is decides, so that a subclass stands above its base.
 _BY_KIND: Final[tuple[tuple[type[VesicaError], Exit], ...]] = (
@@ -47,6 +49,7 @@ _BY_KIND: Final[tuple[tuple[type[VesicaError], Exit], ...]] = (
     (refusals.Contradiction, Exit.USAGE),
     (refusals.AttestationRefused, Exit.ATTESTATION),
     (errors.ReceiptInvalid, Exit.RECEIPT),
+    (errors.NotHardened, Exit.HARDENING),
     (errors.Unauthenticated, Exit.UNAUTHENTICATED),
     (errors.AlreadySubmitted, Exit.STATE),
     (errors.SubmissionInProgress, Exit.STATE),
@@ -71,6 +74,7 @@ _HINTS: Final[dict[type[VesicaError], str]] = {
     errors.QuestionInvalid: "see what the agreement allows: vesica room URL --json",
     errors.SubmissionRejected: "nothing was kept; mend the file and submit again",
     errors.AgreementInvalid: "an example: vesica agreement new --help",
+    errors.NotHardened: "see what holds: vesica doctor; with made-up data on a laptop: vesica serve --allow-unhardened",
     refusals.RoomUnreachable: "is the room running, and is this its address?",
     refusals.AgreementMismatch: "compare with the other parties: vesica agreement check FILE, vesica room URL",
     refusals.PolicyMissing: "--policy FILE, or VESICA_POLICY with its path; to draft one: vesica policy new --help",

@@ -1,6 +1,7 @@
 """``vesica``: the commands, and what happens when one cannot do what it was asked."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from vesica.cli import (
     agreement_commands,
     connect_command,
     demo_command,
+    doctor_command,
     journal_command,
     policy_commands,
     receipt_commands,
@@ -30,7 +32,7 @@ differential privacy, at a cost that every party limits for itself.
 
   see it work:   vesica demo
   prepare:       vesica token;  vesica agreement new;  vesica agreement check agreement.toml
-  run a room:    vesica serve agreement.toml
+  run a room:    vesica doctor;  vesica serve agreement.toml
   check it:      vesica verify URL --policy policy.toml
   take part:     vesica submit URL FILE;  vesica plan URL --epsilon 0.5;  vesica release URL --epsilon 0.5
   look back:     vesica journal
@@ -73,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     token_command.add(commands)
     agreement_commands.add(commands)
     serve_command.add(commands)
+    doctor_command.add(commands)
     verify_command.add(commands)
     room_commands.add(commands)
     journal_command.add(commands)
@@ -96,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # Whoever read stdout has gone. Python would complain about it once more while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):  # a room that has sealed itself opens nothing
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.BROKEN_PIPE
     except Exception as error:
         if "VESICA_TRACEBACK" in os.environ:

@@ -19,6 +19,10 @@ that it finds; where there is none it does not start, unless it is told to use s
 --attester tpm, a vTPM says what booted, to parties who trust the operator of the host; software evidence
 proves nothing and is for trying things out.
 
+It gives up what it does not need before it takes a byte: no core dumps, no swap, no program, file or
+connection of its own. Where the machine does not let it, it does not start (exit code 10); "vesica doctor"
+shows what holds.
+
 examples:
   vesica serve agreement.toml
   vesica serve agreement.toml --attester insecure-software      on a laptop, with made-up data
@@ -91,6 +95,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="no TLS, on a loopback address only: behind a proxy on this machine; parties cannot verify such a room",
     )
     parser.add_argument(
+        "--allow-unhardened",
+        action="store_true",
+        help="start even where this machine does not let the room protect its memory; only with made-up data",
+    )
+    parser.add_argument(
         "--log-level",
         choices=["debug", "info", "warning", "error"],
         default="info",
@@ -137,6 +146,7 @@ def _serve(args: argparse.Namespace) -> int:
             tpm_certificates=args.tpm_certificates,
             tpm_key=args.tpm_key,
             tpm_device=args.tpm_device,
+            allow_unhardened=args.allow_unhardened,
         )
         return int(server.serve(settings))
     except KeyboardInterrupt:
