@@ -19,6 +19,7 @@ from vesica_attestation._tpm.device import opened
 from vesica_attestation._tpm.quoting import TPM, one_at_a_time, quote_at_rest, unusable
 from vesica_attestation.errors import AttesterUnavailable, Refused
 from vesica_attestation.evidence import Evidence, Kind
+from vesica_attestation.needs import Needs
 from vesica_attestation.tpm.abi import parse_public
 from vesica_attestation.tpm.certificates import certificates_in
 from vesica_attestation.tpm.event_log import LOG_BYTES_MAX, parse_log
@@ -70,6 +71,11 @@ class TpmAttester:
     event_logs: tuple[Path, ...] = EVENT_LOGS
     sleep: Callable[[float], None] = time.sleep
     kind: ClassVar[Kind] = Kind.TPM
+
+    @property
+    def needs(self) -> Needs:
+        """The TPM, and the lists of what was measured into it."""
+        return Needs(devices=frozenset({self.device}), reads=frozenset(self.event_logs))
 
     def probe(self) -> None:
         """Raises AttesterUnavailable if there is no TPM here, or none with an attestation key."""
