@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vesica_attestation import _tsm_socket
 from vesica_attestation.errors import AttesterUnavailable
 from vesica_attestation.evidence import Kind
+from vesica_attestation.needs import Needs
 
 TSM_REPORTS: Final = Path("/sys/kernel/config/tsm/report")
+BROKER: Final = Path("/run/vesica/tsm.sock")
 # The kernel waits for a busy host itself, for up to a minute; these tries are for its locks, and for other writers.
 ATTEMPTS_MAX: Final = 8
 _WAIT_SECONDS: Final = 0.05
@@ -51,13 +54,38 @@ class _ConflictError(Exception):
     """Somebody else wrote to our entry, or our own write was lost."""
 
 
-def require_provider(place: Path, kind: Kind, wanted: str) -> None:
-    """Raises AttesterUnavailable unless configfs-tsm speaks for ``wanted`` here. Makes no report."""
+def usual_place() -> Path:
+    """Where reports are to be had here: the broker's socket, if there is one."""
+    return BROKER if BROKER.is_socket() else TSM_REPORTS
+
+
+def needs(place: Path) -> Needs:
+    """What asking there takes."""
+    return Needs(sockets=frozenset({place})) if place.is_socket() else Needs(entries=frozenset({place}))
+
+
+def provider(place: Path) -> str:
+    """Who makes reports here, as the kernel names it. Makes none.
+
+    Raises AttesterUnavailable (of the kind "configfs-tsm").
+    """
     try:
         with _entry(place) as entry:
-            _require_provider(kind, _text(entry / "provider"), wanted)
+            return _text(entry / "provider")
     except OSError as error:
-        raise _unavailable(kind, error) from None
+        raise _unavailable("configfs-tsm", error) from None
+
+
+def require_provider(place: Path, kind: Kind, wanted: str) -> None:
+    """Raises AttesterUnavailable unless configfs-tsm speaks for ``wanted`` here. Makes no report."""
+    if place.is_socket():
+        _require_provider(kind, _brokered(place, kind).provider, wanted)
+        return
+    try:
+        found = provider(place)
+    except AttesterUnavailable as error:
+        raise AttesterUnavailable(kind, error.detail) from None
+    _require_provider(kind, found, wanted)
 
 
 def read_report(
@@ -78,6 +106,8 @@ def read_report(
 
     Raises AttesterUnavailable, also if after ``ATTEMPTS_MAX`` tries the kernel is still busy or others still write.
     """
+    if place.is_socket():
+        return _brokered_report(place, kind, wanted, inblob, privlevel)
     for attempt in range(ATTEMPTS_MAX):
         if attempt:
             sleep(_WAIT_SECONDS * 2 ** (attempt - 1))
@@ -90,6 +120,21 @@ def read_report(
             if error.errno not in _AGAIN:
                 raise _unavailable(kind, error) from None
     raise AttesterUnavailable(kind, f"no undisturbed report in {ATTEMPTS_MAX} tries: busy, or others write")
+
+
+def _brokered_report(place: Path, kind: Kind, wanted: str, inblob: bytes, privlevel: int | None) -> TsmReport:
+    if privlevel is not None:
+        raise AttesterUnavailable(kind, "the broker asks at the guest's own privilege level, and at no other")
+    answer = _brokered(place, kind, inblob)
+    _require_provider(kind, answer.provider, wanted)
+    return TsmReport(answer.outblob, answer.auxblob)
+
+
+def _brokered(place: Path, kind: Kind, report_data: bytes = b"") -> _tsm_socket.Answer:
+    try:
+        return _tsm_socket.ask(place, report_data)
+    except _tsm_socket.BrokerFailed as error:
+        raise AttesterUnavailable(kind, str(error)) from None
 
 
 def _report(entry: Path, kind: Kind, wanted: str, inblob: bytes, *, levelled: bool, privlevel: int | None) -> TsmReport:
@@ -164,6 +209,6 @@ def _write(path: Path, value: bytes) -> None:
         os.close(descriptor)
 
 
-def _unavailable(kind: Kind, error: OSError) -> AttesterUnavailable:
+def _unavailable(kind: str, error: OSError) -> AttesterUnavailable:
     name = errno.errorcode.get(error.errno or 0, "an unknown error")
     return AttesterUnavailable(kind, _REASONS.get(error.errno or 0, f"configfs-tsm answered {name}"))

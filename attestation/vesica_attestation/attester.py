@@ -8,7 +8,8 @@ first.
 3. ``nitro``: /dev/nsm, which nothing but an enclave has.
 4. ``azure``: a TPM with Azure's report in it. Under Azure's paravisor a report of the bare hardware would measure the
    paravisor and no more, so this comes before configfs-tsm, which may be there as well.
-5. ``sev-snp`` or ``tdx``: configfs-tsm, whichever of the two it says that it speaks for.
+5. ``sev-snp`` or ``tdx``: configfs-tsm, whichever of the two it says that it speaks for; through the broker's
+   socket, where that is.
 
 A plain vTPM, ``tpm``, is never found by ``auto``, though most machines have one: it proves nothing to whoever does not
 trust the host, and a room that was meant for a TEE must not come up on one without.
@@ -20,11 +21,11 @@ accepts or refuses.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from vesica_attestation._configfs_tsm import TSM_REPORTS
+from vesica_attestation._configfs_tsm import usual_place
 from vesica_attestation._tpm.quoting import TPM
 from vesica_attestation.azure import imds
 from vesica_attestation.azure.attester import AzureAttester
@@ -72,7 +73,7 @@ class _Probed(Attester, Protocol):
 class Surroundings:
     """Where the kernel and the platforms offer evidence. Other places than these are for tests."""
 
-    tsm_reports: Path = TSM_REPORTS
+    tsm_reports: Path = field(default_factory=usual_place)
     nsm: Path = NSM
     tpm: Path = TPM
     confidential_space: Path = SOCKET
@@ -101,7 +102,7 @@ class Supplies:
 def choose(
     name: str,
     supplies: Supplies = Supplies(),
-    surroundings: Surroundings = Surroundings(),
+    surroundings: Surroundings | None = None,
 ) -> Attester:
     """The attester of a name, one of ``NAMES``, after a look whether its interface is there.
 
@@ -109,7 +110,7 @@ def choose(
     """
     if name == "insecure-software":
         return InsecureSoftwareAttester()
-    candidates = _candidates(supplies, surroundings)
+    candidates = _candidates(supplies, surroundings or Surroundings())
     if name not in NAMES:
         raise ValueError(f"no attester is called {name!r}; there are {', '.join(NAMES)}")
     if name == "auto":

@@ -221,7 +221,8 @@ def _supplied(settings: Settings) -> Needs:
     Its folder: whoever renews a file often replaces it. Both folders, where the file is a link: either may be renewed.
     But not the folder that holds everything: there it is the file alone.
     """
-    files = [file for file in (settings.tdx_collateral, settings.snp_certificate) if file is not None]
+    supplied = (settings.tdx_collateral, settings.snp_certificate, settings.tpm_certificates)
+    files = [file for file in supplied if file is not None]
     places = [place for file in files for place in (file.absolute(), file.resolve())]
     return Needs(reads=frozenset(place if place.parent == Path("/") else place.parent for place in places))
 

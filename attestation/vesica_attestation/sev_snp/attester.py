@@ -48,8 +48,8 @@ class SevSnpAttester:
 
     @property
     def needs(self) -> Needs:
-        """An entry of configfs-tsm for each report."""
-        return Needs(entries=frozenset({self.place}))
+        """An entry of configfs-tsm for each report, or the broker."""
+        return _configfs_tsm.needs(self.place)
 
     def probe(self) -> None:
         """Raises AttesterUnavailable if configfs-tsm does not speak for SEV-SNP here."""

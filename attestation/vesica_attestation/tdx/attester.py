@@ -39,8 +39,8 @@ class TdxAttester:
 
     @property
     def needs(self) -> Needs:
-        """An entry of configfs-tsm for each quote."""
-        return Needs(entries=frozenset({self.place}))
+        """An entry of configfs-tsm for each quote, or the broker."""
+        return _configfs_tsm.needs(self.place)
 
     def probe(self) -> None:
         """Raises AttesterUnavailable if configfs-tsm does not speak for TDX here."""

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vesica_images.check import oci, tools
+from vesica_images.check import oci, tools, vm
 from vesica_images.check.runner import Step, run
 from vesica_images.check.site import REPOSITORY, CheckFailed, Site
 from vesica_images.content import RECORD, Record, content_digest, differences, read_record, write_record
 
-STEPS = (Step("tools", tools.install), *(Step(name, do) for name, do in oci.STEPS))
+STEPS = (Step("tools", tools.install), *(Step(name, do) for name, do in (*oci.STEPS, *vm.STEPS)))
 
 
 def results(site: Site) -> dict[str, str]:
@@ -22,6 +22,7 @@ def results(site: Site) -> dict[str, str]:
         "oci_manifest": image["manifest_digest"],
         "oci_image_id": image["image_id"],
         "root_file_system": (site.oci / "rootfs.sha256").read_text().strip(),
+        **vm.results(site),
     }
 
 

@@ -1,14 +1,17 @@
 """What the checks need installed, and the installing."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from vesica_images.check.site import Site
+from vesica_images.vm import suites
 
 # Debian 12. From backports: what is too old in the release itself.
 PACKAGES: Final = (
-    "buildah", "crun", "curl", "faketime", "git", "iproute2", "mmdebstrap", "podman", "util-linux",
+    "buildah", "crun", "cryptsetup-bin", "curl", "dosfstools", "faketime", "fdisk", "git", "iproute2", "mmdebstrap",
+    "mtools", "ovmf", "podman", "python3-pefile", "squashfs-tools", "swtpm", "swtpm-tools", "util-linux", "zstd",
 )  # fmt: skip
-BACKPORTS: Final = ("runsc",)
+BACKPORTS: Final = ("qemu-system-x86", "runsc")
 
 
 def install(site: Site) -> str:
@@ -16,14 +19,19 @@ def install(site: Site) -> str:
     missing = _missing(site, PACKAGES), _missing(site, BACKPORTS)
     if any(missing):
         site.run("apt-get", "-qq", "update")
-    for packages, more in zip(missing, ((), ("--target-release", "bookworm-backports")), strict=True):
-        if packages:
-            site.run(
-                "apt-get", "-qq", "--yes", "--no-install-recommends", *more, "install", *packages,
-                environment={"DEBIAN_FRONTEND": "noninteractive"},
-            )  # fmt: skip
+    _install(site, missing[0], ())
+    if missing[1]:
+        with suites.known_to_apt() as options:
+            site.run("apt-get", "-qq", *options, "update")
+            _install(site, missing[1], (*options, "--target-release", suites.BACKPORTS))
     new = [name for group in missing for name in group]
     return f"installed {', '.join(new)}" if new else "all there"
+
+
+def _install(site: Site, packages: Sequence[str], options: Sequence[str]) -> None:
+    if packages:
+        command = ("apt-get", "-qq", "--yes", "--no-install-recommends", *options, "install", *packages)
+        site.run(*command, environment={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def _missing(site: Site, packages: tuple[str, ...]) -> list[str]:
