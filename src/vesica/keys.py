@@ -50,6 +50,8 @@ class KeyedHash:
         # Element i is the 16 bytes from byte i on: one gather reads an AES block of every row, aligned or not.
         blocks = np.ndarray((len(padded) - _BLOCK + 1,), f"V{_BLOCK}", padded, 0, (1,))
         lengths = ends - starts
+        if not lengths.size:
+            return np.empty((0, 2), "<u8")
         state = _text(blocks, starts, lengths, _FIRST)
         state[:, 1] |= lengths.view("<u8") << np.uint64(32)
         state = _encrypt(self._value_cipher, state)
@@ -86,7 +88,12 @@ def _aes(key: bytes) -> CipherContext:
 def _text(blocks: NDArray[np.void], starts: Index, lengths: Index, longest: int) -> Words:
     """What AES blocks hold of each text: its first ``longest`` bytes, zero where it has ended; shape (rows, 2)."""
     words: Words = blocks[starts].view("<u8").reshape(-1, 2)
-    words &= _rows_of(_MASKS.view("<u8").reshape(-1, 2), np.minimum(lengths, longest))
+    kept = np.minimum(lengths, longest)
+    if kept.min() == kept.max():  # as in a list of ids of one width: one mask for all
+        for half, mask in enumerate(_MASKS.view("<u8").reshape(-1, 2)[kept[0]]):
+            words[:, half] &= mask
+        return words
+    words &= _rows_of(_MASKS.view("<u8").reshape(-1, 2), kept)
     return words
 
 

@@ -144,10 +144,17 @@ class _Run:
 
     @classmethod
     def of(cls, ordered: Halves) -> "_Run":
-        same = ordered[1:] == ordered[:-1]
-        if not same.any():
+        windows = range(0, ordered.size, _KEYS_AT_ONCE)
+        if not any(_repeats(ordered[start : start + _KEYS_AT_ONCE + 1]).any() for start in windows):
             return cls(ordered, ordered[:0])
+        same = _repeats(ordered)
         return cls(ordered[np.append(True, ~same)], ordered[1:][same][:_SUSPECTS_MAX])
+
+
+def _repeats(ordered: Halves) -> NDArray[np.bool_]:
+    """For each key but the first, whether it is the one before it."""
+    repeats: NDArray[np.bool_] = ordered[1:] == ordered[:-1]
+    return repeats
 
 
 class _Merging:
@@ -180,7 +187,7 @@ class _Merging:
         for piece in pieces:
             piece[:] = merged[at : at + piece.size]
             at += piece.size
-        repeated: Halves = merged[1:][merged[1:] == merged[:-1]][:_SUSPECTS_MAX]
+        repeated: Halves = merged[1:][_repeats(merged)][:_SUSPECTS_MAX]
         return repeated
 
     def joined(self) -> Halves:
