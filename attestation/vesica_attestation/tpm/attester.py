@@ -74,8 +74,9 @@ class TpmAttester:
 
     @property
     def needs(self) -> Needs:
-        """The TPM, and the lists of what was measured into it."""
-        return Needs(devices=frozenset({self.device}), reads=frozenset(self.event_logs))
+        """The TPM, a device or the socket of one in software, and the lists of what was measured into it."""
+        place, reads = frozenset({self.device}), frozenset(self.event_logs)
+        return Needs(sockets=place, reads=reads) if self.device.is_socket() else Needs(devices=place, reads=reads)
 
     def probe(self) -> None:
         """Raises AttesterUnavailable if there is no TPM here, or none with an attestation key."""

@@ -22,6 +22,7 @@ from vesica_attestation._tpm.quoting import ATTEMPTS_MAX
 from vesica_attestation.binding import Binding
 from vesica_attestation.errors import AttesterUnavailable, Refused
 from vesica_attestation.evidence import Evidence, Kind, from_json
+from vesica_attestation.needs import Needs
 from vesica_attestation.tpm import TpmPolicy
 from vesica_attestation.tpm.attester import ENROLLED, PLACES, Place, TpmAttester
 from vesica_enclave.tpm_enrol.authority import Authority, open_authority
@@ -397,3 +398,13 @@ def test_every_answer_cut_off_or_changed_is_an_error_or_evidence_that_is_refused
             changed[bit // 8] ^= 1 << bit % 8
             with_answer(place, bytes(changed))
         with_answer(place, answer + b"\0")
+
+
+def test_a_sealed_room_keeps_the_device_or_the_socket_and_the_logs_and_nothing_else(machine, tmp_path):
+    logs = (tmp_path / "log",)
+    by_socket, by_device = (
+        machine.attester(event_logs=logs),
+        machine.attester(event_logs=logs, device=tmp_path / "tpmrm0"),
+    )
+    assert by_socket.needs == Needs(sockets=frozenset({machine.socket}), reads=frozenset(logs))
+    assert by_device.needs == Needs(devices=frozenset({tmp_path / "tpmrm0"}), reads=frozenset(logs))

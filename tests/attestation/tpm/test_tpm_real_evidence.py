@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from support.reference import reference_values
 from vesica_attestation.draft import draft_policy
-from vesica_attestation.errors import Refused
-from vesica_attestation.evidence import Evidence, from_json
+from vesica_attestation.draft_reference import FILL_IN, draft_from_reference_values
+from vesica_attestation.errors import PolicyInvalid, Refused
+from vesica_attestation.evidence import Evidence, Kind, from_json
 from vesica_attestation.policy import Policy, parse_policy
 from vesica_attestation.tpm.event_log import parse_log
 from vesica_attestation.verifier import verify
@@ -122,6 +124,20 @@ def test_every_pcr_altered_or_exchanged_with_its_neighbour_is_refused():
             swapped = [*pcrs]
             swapped[index - 1 : index + 1] = [pcrs[index], pcrs[index - 1]]
             refused(with_part("pcrs", tuple(swapped)))
+
+
+@pytest.mark.parametrize("shown", [None, (EVIDENCE, AT)], ids=["from files alone", "with evidence"])
+def test_the_policy_of_reference_values_accepts_it_once_its_reader_added_the_ca_and_the_trust(shown):
+    computed = reference_values(tpm={index: bytes.fromhex(value) for index, value in PREDICTED.items()})
+    text = draft_from_reference_values(computed, Kind.TPM, shown)
+    with pytest.raises(PolicyInvalid, match="allow_trusted_hypervisor"):
+        parse_policy(text.encode())
+    text = text.replace("# allow_trusted", "allow_trusted")
+    text = text.replace(f'# ca_certificate_digests = "{FILL_IN}"', f'ca_certificate_digests = ["{AUTHORITY}"]')
+    assert verify(EVIDENCE, REPORT_DATA, parse_policy(text.encode()), AT).proved
+    other = reference_values(tpm={**{index: bytes.fromhex(value) for index, value in PREDICTED.items()}, 4: b"\1" * 32})
+    told = draft_from_reference_values(other, Kind.TPM, (EVIDENCE, AT))
+    assert "OF ANOTHER BUILD: it differs in 4" in told
 
 
 def test_its_draft_pins_a_unified_kernel_image():
