@@ -73,8 +73,11 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             await self._ended.wait()
 
     def abort(self) -> None:
-        """Ends the connection at once, whatever is on its way."""
-        if self.transport is not None:
+        """Ends the connection at once, whatever is on its way; nothing is left to end where it was lost already.
+
+        (Before 3.11.5, a transport of Python's TLS that is closed twice cannot be told to abort: it raises.)
+        """
+        if self.transport is not None and not self._ended.is_set():
             self.transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's hint is its own buffer's size)

@@ -115,6 +115,9 @@ def room(site: Site) -> str:
         release = json.loads(_client(site, two, "release", running.url, "--epsilon", "1", "--json"))
         _client(site, two, "close", running.url, "--yes", party="bob")
         _client(site, two, "receipts", running.url, "--output", folder / "receipts", party="bob")
+        errors = re.findall(r"^\S+T\S+ error .*", running.said(), re.MULTILINE)
+    if errors:
+        raise CheckFailed(f"the room logged {len(errors)} errors, the first: {errors[0]}")
     # The machine is off: nobody is left to ask.
     _client(site, two, "receipt", "verify", folder / "receipts", *_terms(two))
     refused.append(_refused_nonce(folder))

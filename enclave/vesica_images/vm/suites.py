@@ -79,13 +79,16 @@ def _line(suite: str) -> str:
 
 def mirror() -> str:
     """Where this machine gets Debian from. Raises LockMismatch if it is not known."""
-    done = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"],  # noqa: S607
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for line in done.stdout.splitlines():
-        if "security" not in line:
-            return line.strip()
-    raise LockMismatch("this machine's apt knows no Debian archive: run `apt-get update`, on Debian 12")
+    known = _mirrors()
+    if not known:  # a fresh machine knows none before its first update
+        subprocess.run(["apt-get", "-qq", "update"], check=True)  # noqa: S607
+        known = _mirrors()
+    if not known:
+        raise LockMismatch("this machine's apt knows no Debian archive: is this Debian 12?")
+    return known[0]
+
+
+def _mirrors() -> list[str]:
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return [line.strip() for line in done.stdout.splitlines() if "security" not in line]
