@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not wanted:
         sys.stderr.write("no step has such a name; --list names them\n")
         return 2
+    # Told to stop, it cleans up behind itself as it does when a step fails: rooms, networks and machines end.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if not run(wanted, site):
         return 1
     if not chosen.only:
