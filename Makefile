@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := src attestation routes enclave tests bench
 
-.PHONY: help demo test party lint bench lock reference-values image image-lock enclave-test clean
+.PHONY: help demo test party lint bench lock reference-values image images image-lock enclave-test clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/'
@@ -42,6 +42,11 @@ reference-values: $(VENV)/.dev  ## what evidence must say, computed from the fil
 
 image:           ## the container image whose digest parties compare, in build/oci (Debian 12, root)
 	./enclave/oci/image.sh build/oci
+
+images: image    ## that image, its root file system, and the disk of a VM in build/cvm (Debian 12, root; installs what it needs)
+	./enclave/oci/rootfs.sh build/oci
+	PYTHONPATH=enclave $(PYTHON) -m vesica_images.check --only tools
+	PYTHONPATH=enclave $(PYTHON) -m vesica_images.vm.build build/oci/rootfs build/cvm --cache build/cache
 
 image-lock:      ## enclave/oci/debian.lock anew, from the packages that this machine's apt knows today
 	./enclave/oci/base.sh --refresh-lock

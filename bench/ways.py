@@ -39,12 +39,14 @@ class Way:
 
 
 def vesica(a: bytes, b: bytes, phases: Phases) -> int:
-    """Ours: intake of both files in the room's blocks, then the linkage."""
+    """Ours: intake of both files in the room's blocks, then the linkage; memory is allocated as in a room's process."""
     from vesica.intake import Intake
     from vesica.keys import KeySecret
     from vesica.linkage import venn
     from vesica.terms import KeyTerms, Statistic
+    from vesica_enclave.allocator import keep_freed_memory
 
+    keep_freed_memory()
     secret = KeySecret()
     columns = []
     for data in (a, b):
@@ -63,7 +65,9 @@ def vesica_key(a: bytes, _: bytes, phases: Phases) -> int:
     from vesica.intake import Intake
     from vesica.keys import KeySecret
     from vesica.terms import KeyTerms
+    from vesica_enclave.allocator import keep_freed_memory
 
+    keep_freed_memory()
     with phases("parse and key"):
         _feed(Intake(KeyTerms(), KeySecret()), a)
     return a.count(b"\n") - 1

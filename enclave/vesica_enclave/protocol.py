@@ -77,8 +77,9 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
         (Before 3.11.5, a transport of Python's TLS that is closed twice cannot be told to abort: it raises.)
         """
-        if self.transport is not None and not self._ended.is_set():
-            self.transport.abort()
+        transport = cast("asyncio.Transport | None", self.transport)  # None before it was made
+        if transport is not None and not self._ended.is_set():
+            transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's hint is its own buffer's size)
         """Where the next bytes go."""

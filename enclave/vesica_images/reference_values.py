@@ -59,7 +59,7 @@ def collect(files: Files, machines: Sequence[snp.Machine] = MACHINES) -> Referen
     paths: dict[str, Path] = {name: path for name, path in given.items() if path is not None}
     kinds = [kind for kind, needed in COMPUTED_FROM.items() if set(needed) <= set(paths)]
     if not kinds:
-        raise FileInvalid(f"nothing to measure: a value needs {_needed()}")
+        raise FileInvalid(f"nothing to measure (`make images` builds it): a value needs {_needed()}")
     _same_build(paths)
     image = oci.read_archive(paths["image"]) if "image" in paths else None
     return ReferenceValues(
