@@ -60,9 +60,9 @@ def _lenient() -> tuple[str, ...]:
 
 
 @contextmanager
-def receiver() -> Iterator[Server]:
-    """A server on the room's stack that throws away what it receives."""
-    with _serving("bench.receiver") as server:
+def receiver(*, stock: bool) -> Iterator[Server]:
+    """A server that throws away what it receives: on the room's stack, or on uvicorn as it comes."""
+    with _serving("bench.receiver", *(["--stock"] if stock else [])) as server:
         yield server
 
 
@@ -118,13 +118,14 @@ def sender(server: Server, descriptor: int, party: str, form: str) -> Iterator[S
 
 
 def submission(form: str, descriptor: int, rows: int) -> dict[str, object]:
-    """One submission. form: raw, multipart or sealed; or discard: raw, to a server that only receives."""
+    """One submission. form: raw, multipart or sealed; or discard, stock: raw, to a server that only receives."""
+    receives = form in {"discard", "stock"}
     with ExitStack() as stack:
-        server = stack.enter_context(receiver() if form == "discard" else room())
-        one = stack.enter_context(sender(server, descriptor, PARTIES[0], "raw" if form == "discard" else form))
+        server = stack.enter_context(receiver(stock=form == "stock") if receives else room())
+        one = stack.enter_context(sender(server, descriptor, PARTIES[0], "raw" if receives else form))
         cpu, loop, peak = cpu_seconds(server.pid), main_thread_seconds(server.pid), peak_bytes(server.pid)
         told = one.send()
-        if form != "discard" and told["answer"]["rows"] != rows:
+        if not receives and told["answer"]["rows"] != rows:
             raise RuntimeError("the room counted other rows")
         return {
             "wall_s": told["ended"] - told["begun"],

@@ -62,7 +62,7 @@ _EMAIL: Final[dict[str, Sizes]] = {
     "sample": (MILLION, MILLION),
 }
 _ONCE_WHEN_FULL: Final = ("duckdb", "polars-join", "sample")  # at 100 M rows too, where memory allows
-DOOR: Final = ("discard", "raw", "multipart", "sealed")
+DOOR: Final = ("stock", "discard", "raw", "multipart", "sealed")
 
 
 def steps(sizes: Sequence[int], only: Sequence[str] = (), *, full: bool = False) -> list[list[Step]]:

@@ -1,7 +1,7 @@
 """A server that receives and throws away: what the front door of a room costs before anything is done with the bytes.
 
 ``python -m bench.receiver`` runs it on a free port of loopback, on the room's own stack: uvicorn, the room's protocol
-class, its TLS. It says where it answers as a room does.
+class, its TLS. With ``--stock``, uvicorn's protocol class is as it comes. It says where it answers as a room does.
 """
 
 import asyncio
@@ -32,10 +32,11 @@ async def discard(scope: Any, receive: Callable[[], Awaitable[Any]], send: Calla
 
 def main() -> int:
     """Serves until it is told to stop."""
+    stock = sys.argv[1:] == ["--stock"]
     keys = RoomKeys()
     config = uvicorn.Config(
         discard,
-        http=BoundedProtocol,
+        http="httptools" if stock else BoundedProtocol,
         ws="none",
         loop="asyncio",
         lifespan="off",

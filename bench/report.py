@@ -10,7 +10,13 @@ from bench.plan import DOOR, MILLION, SIZES, Kind
 from bench.results import Figure, Results, paired
 from bench.ways import WAYS
 
-_FORMS: Final = {"discard": "receive only", "raw": "raw body", "multipart": "multipart", "sealed": "HPKE-sealed"}
+_FORMS: Final = {
+    "stock": "receive only, uvicorn as it comes",
+    "discard": "receive only, the room's stack",
+    "raw": "raw body",
+    "multipart": "multipart",
+    "sealed": "HPKE-sealed",
+}
 _YES: Final = {True: "yes", False: "**no**", None: "not measured"}
 PSI_MEASURED: Final = (10_000, 100_000)
 # Stage of ours: the limits that bound it, from below.

@@ -7,7 +7,7 @@ SECURITY.md says so.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -74,9 +74,10 @@ class Hosting:
         try:
             coding = coding_of(request, lambda: self.room.unsealer(party))
 
-            def feed(block: bytes) -> None:
+            def feed(block: Sequence[bytes]) -> None:
                 self._require_not_closed()
-                intake.feed(coding.decoder.feed(block))
+                for chunk in block:
+                    intake.feed(coding.decoder.feed(chunk))
 
             def finish() -> Keys:
                 intake.feed(coding.decoder.finish())

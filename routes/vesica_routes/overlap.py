@@ -4,7 +4,7 @@ So a submission takes about as long as the slower of the two, not as their sum.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
@@ -13,8 +13,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def blocks(chunks: AsyncGenerator[bytes, None], block_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The same bytes in fewer, larger pieces: a thread is asked once a block, not once a packet."""
+async def blocks(chunks: AsyncGenerator[bytes, None], block_bytes: int) -> AsyncGenerator[Sequence[bytes], None]:
+    """The same chunks, as many at once as make a block: a thread is asked once a block, not once a packet."""
     waiting: list[bytes] = []
     size = 0
     async with aclosing(chunks):
@@ -22,10 +22,10 @@ async def blocks(chunks: AsyncGenerator[bytes, None], block_bytes: int) -> Async
             waiting.append(chunk)
             size += len(chunk)
             if size >= block_bytes:
-                yield b"".join(waiting)
+                yield waiting
                 waiting, size = [], 0
     if waiting:
-        yield b"".join(waiting)
+        yield waiting
 
 
 class Stage:
@@ -38,7 +38,7 @@ class Stage:
         """What ``work`` returns or raises. When this is cancelled the work that has begun goes on to its end."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def each(self, pieces: AsyncGenerator[bytes, None], work: Callable[[bytes], None]) -> None:
+    async def each(self, pieces: AsyncGenerator[T, None], work: Callable[[T], None]) -> None:
         """Calls ``work`` on every piece, one after the other, while the next piece is on its way.
 
         At most two pieces are held: one that is worked on and one that waits. What ``work`` raises is raised at once,
@@ -46,7 +46,7 @@ class Stage:
         faults in a file the first is told.
         """
 
-        async def receive() -> bytes | None:
+        async def receive() -> T | None:
             return await anext(pieces, None)
 
         async with aclosing(pieces):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vesica.errors import BadQuote, NotUtf8, NulByte, RaggedRow, SubmissionRejected, ValueTooLong
 
 _LF, _CR, _QUOTE, _COMMA = 10, 13, 34, 44
+_ASCII_MAX = 127
 
 Bytes = NDArray[np.uint8]
 Index = NDArray[np.int64]
@@ -72,7 +73,17 @@ class _Block:
 
     def outside(self, mask: NDArray[np.bool_]) -> Index:
         """Where a mask over the first bytes is set outside quotes."""
-        return np.flatnonzero(mask if self.inside is None else mask & ~self.inside[: mask.size])
+        return _places(mask if self.inside is None else mask & ~self.inside[: mask.size])
+
+
+def _places(mask: NDArray[np.bool_]) -> Index:
+    """``np.flatnonzero``. Where they lie evenly, as in a list of ids of one width, counting is enough to know them."""
+    count = int(np.count_nonzero(mask))
+    first = int(mask.argmax()) if count else 0
+    step = first + 1
+    if count * step <= mask.size and mask[first : count * step : step].all():
+        return np.arange(first, count * step, step)
+    return np.flatnonzero(mask)
 
 
 def first_record(head: bytes, *, final: bool) -> tuple[list[str], int] | None:
@@ -144,7 +155,7 @@ def _check_text(whole: _Block, used: int) -> None:
             "a NUL byte: the file is not plain text (if a spreadsheet wrote it, save it as CSV UTF-8)",
             line=whole.line_at(nul),
         )
-    if whole.block.isascii():
+    if whole.text.max(initial=0) <= _ASCII_MAX:
         return
     try:
         whole.block[:used].decode("utf-8")

@@ -27,6 +27,7 @@ _PADDING: Final = bytes(_BLOCK)
 # Entry n has ones in its first n bytes. complex128 is numpy's type of 16 aligned bytes: gathering those is several
 # times faster than gathering pairs or raw bytes. Nothing is ever calculated with them.
 _MASKS: Final = np.frombuffer(b"".join(b"\xff" * n + bytes(_BLOCK - n) for n in range(_BLOCK + 1)), np.complex128)
+_ALL_ONES: Final = np.uint64(2**64 - 1)
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,24 @@ def _aes(key: bytes) -> CipherContext:
 
 def _text(blocks: NDArray[np.void], starts: Index, lengths: Index, longest: int) -> Words:
     """What AES blocks hold of each text: its first ``longest`` bytes, zero where it has ended; shape (rows, 2)."""
-    words: Words = blocks[starts].view("<u8").reshape(-1, 2)
+    words: Words = _taken(blocks, starts).view("<u8").reshape(-1, 2)
     kept = np.minimum(lengths, longest)
     if kept.min() == kept.max():  # as in a list of ids of one width: one mask for all
         for half, mask in enumerate(_MASKS.view("<u8").reshape(-1, 2)[kept[0]]):
-            words[:, half] &= mask
+            if mask != _ALL_ONES:
+                words[:, half] &= mask
         return words
     words &= _rows_of(_MASKS.view("<u8").reshape(-1, 2), kept)
     return words
+
+
+def _taken(blocks: NDArray[np.void], starts: Index) -> NDArray[np.void]:
+    """``blocks[starts]``, several times faster where texts stand at even distances."""
+    if starts.size > 1:
+        step = int(starts[1] - starts[0])
+        if step > 0 and (starts[1:] - starts[:-1] == step).all():
+            return blocks[int(starts[0]) : int(starts[-1]) + 1 : step].copy()
+    return blocks[starts]
 
 
 def _rows_of(table: Words, rows: Index) -> Words:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from vesica.csvtext import Records
 from vesica.errors import DuplicateRow
 from vesica.keys import Words
-from vesica.threads import in_threads, thread_count
+from vesica.threads import in_threads
 
 Halves = NDArray[np.uint64]
 
-_CHUNK_ROWS: Final = 2**24  # arrays of 128 MiB; the system fills them with memory as they fill with keys
-_SORTED_ALONE_MAX: Final = 2**18  # keys that are sorted before a second thread would have begun
+_CHUNK_ROWS: Final = 2**24  # arrays of 128 and 256 MiB; the system fills them with memory as they fill with keys
+_RUN_ROWS: Final = 2**20  # what is sorted at once: some milliseconds of a thread, beside the others
 _SUSPECTS_MAX: Final = 4096  # of one part; so many are not chance, and the first equal pair ends the matter
 _KEYS_AT_ONCE: Final = 2**17  # what is merged at once: it stays in a processor's cache
 
@@ -43,13 +43,13 @@ class _Lines:
 class KeyLog:
     """Keys in the order of the file, until their uniqueness is decided; then it is empty.
 
-    Each full chunk is also sorted, by a thread of its own while the file still arrives, so that at the end of a large
-    file runs are left to merge.
+    They are also sorted, a run at a time, by a thread of its own while the file still arrives, so that at its end runs
+    are left to merge.
     """
 
     def __init__(self) -> None:
-        self._first: list[Halves] = []
-        self._second: list[Halves] = []
+        self._words: list[Words] = []
+        self._sorted: list[Halves] = []
         self._rows = 0
         self._lines: list[_Lines] = []
         self._sorter = ThreadPoolExecutor(1, "vesica-sorting")
@@ -62,14 +62,18 @@ class KeyLog:
         while len(words):
             at = self._rows % _CHUNK_ROWS
             if at == 0:
-                self._first.append(np.empty(_CHUNK_ROWS, np.uint64))
-                self._second.append(np.empty(_CHUNK_ROWS, np.uint64))
-            piece, words = words[: _CHUNK_ROWS - at], words[_CHUNK_ROWS - at :]
-            self._first[-1][at : at + len(piece)] = piece[:, 0]
-            self._second[-1][at : at + len(piece)] = piece[:, 1]
+                self._words.append(np.empty((_CHUNK_ROWS, 2), np.uint64))
+                self._sorted.append(np.empty(_CHUNK_ROWS, np.uint64))
+            room = _RUN_ROWS - at % _RUN_ROWS
+            piece, words = words[:room], words[room:]
+            self._words[-1][at : at + len(piece)] = piece
             self._rows += len(piece)
-            if self._rows % _CHUNK_ROWS == 0:
-                self._runs.append(self._sorter.submit(lambda keys: _Run.of(np.sort(keys)), self._first[-1]))
+            if len(piece) == room:
+                self._sort(slice(at + room - _RUN_ROWS, at + room))
+
+    def _sort(self, run: slice) -> None:
+        """Has some rows of the newest chunk sorted."""
+        self._runs.append(self._sorter.submit(_sorted_run, self._words[-1][run, 0], self._sorted[-1][run]))
 
     def distinct(self) -> Halves:
         """First halves, ascending, each once, whatever repeats."""
@@ -84,8 +88,13 @@ class KeyLog:
 
     def _decided(self, decide: Callable[[Halves], None]) -> Halves:
         """First halves, ascending, each once. decide: is asked about those that stand more than once, if any."""
-        last = self._first[-1][: self._rows % _CHUNK_ROWS] if self._first else np.empty(0, np.uint64)
-        runs = [*(run.result() for run in self._runs), _Run.of(_sorted_by_all(last))]
+        if not self._rows:
+            return np.empty(0, np.uint64)
+        left = self._rows % _RUN_ROWS
+        if left:
+            end = self._rows % _CHUNK_ROWS
+            self._sort(slice(end - left, end))
+        runs = [run.result() for run in self._runs]
         self._sorter.shutdown(wait=False)
         within = np.concatenate([run.repeated for run in runs])
         if within.size:
@@ -101,17 +110,18 @@ class KeyLog:
 
     def clear(self) -> None:
         """Lets go of everything, array by array: to free gigabytes in one go would hold up every other thread."""
-        for arrays in (self._first, self._second, self._runs, self._lines):
+        for arrays in (self._words, self._sorted, self._runs, self._lines):
             while arrays:
                 arrays.pop()
 
     def _refuse_equal(self, suspects: Halves) -> None:
         """Compares the rows whose first halves are among ``suspects`` in file order, whole."""
         seen: dict[tuple[int, int], int] = {}
-        for start, first, second in zip(range(0, self._rows, _CHUNK_ROWS), self._first, self._second, strict=True):
-            for at in np.flatnonzero(np.isin(first[: self._rows - start], suspects)).tolist():
+        for start, words in zip(range(0, self._rows, _CHUNK_ROWS), self._words, strict=True):
+            for at in np.flatnonzero(np.isin(words[: self._rows - start, 0], suspects)).tolist():
                 row = start + at
-                before = seen.setdefault((int(first[at]), int(second[at])), row)
+                first, second = words[at].tolist()
+                before = seen.setdefault((first, second), row)
                 if before != row:
                     raise DuplicateRow(
                         f"the key of this row stands on line {self._line(before)} already; each may stand once "
@@ -121,18 +131,6 @@ class KeyLog:
 
     def _line(self, row: int) -> int:
         return self._lines[bisect_right(self._lines, row, key=lambda lines: lines.row) - 1].line(row)
-
-
-def _sorted_by_all(keys: Halves) -> Halves:
-    """The keys in ascending order, sorted on all processors: each sorts what belongs into its part."""
-    ordered = keys.copy()
-    cuts = [keys.size * part // thread_count() for part in range(1, thread_count())]
-    if keys.size <= _SORTED_ALONE_MAX or not cuts:
-        ordered.sort()
-        return ordered
-    ordered.partition(cuts)
-    in_threads(np.ndarray.sort, np.split(ordered, cuts))
-    return ordered
 
 
 @dataclass(frozen=True)
@@ -151,6 +149,17 @@ class _Run:
         return cls(ordered[np.append(True, ~same)], ordered[1:][same][:_SUSPECTS_MAX])
 
 
+def _sorted_run(keys: Halves, place: Halves) -> _Run:
+    """The keys, sorted in that place."""
+    place[:] = keys
+    place.sort()
+    run = _Run.of(place)
+    if run.keys.size == place.size:
+        return run
+    place[: run.keys.size] = run.keys
+    return _Run(place[: run.keys.size], run.repeated)
+
+
 def _repeats(ordered: Halves) -> NDArray[np.bool_]:
     """For each key but the first, whether it is the one before it."""
     repeats: NDArray[np.bool_] = ordered[1:] == ordered[:-1]
@@ -164,14 +173,18 @@ class _Merging:
 
     def __init__(self, runs: list[Halves]) -> None:
         self._runs = runs
-        self._size = sum(run.size for run in runs)
-        bits = (self._size // _KEYS_AT_ONCE).bit_length()
+        bits = (sum(run.size for run in runs) // _KEYS_AT_ONCE).bit_length()
         cuts = np.arange(1, 2**bits, dtype=np.uint64) << np.uint64(64 - bits)
         self._parts = range(2**bits)
-        self._edges = [np.concatenate(([0], np.searchsorted(run, cuts), [run.size])).tolist() for run in runs]
+        # Row n: where part n begins in each run; the last row: where the runs end.
+        self._edges = np.zeros((2**bits + 1, len(runs)), np.int64)
+        for number, run in enumerate(runs):
+            self._edges[1:-1, number] = np.searchsorted(run, cuts)
+            self._edges[-1, number] = run.size
 
     def _part(self, number: int) -> list[Halves]:
-        return [run[edge[number] : edge[number + 1]] for run, edge in zip(self._runs, self._edges, strict=True)]
+        begins, ends = self._edges[number : number + 2].tolist()
+        return [run[begin:end] for run, begin, end in zip(self._runs, begins, ends, strict=True)]
 
     def merge(self) -> Halves:
         """Sorts all parts. Returns keys that stand more than once: from each part that has such, at least one."""
@@ -192,10 +205,8 @@ class _Merging:
 
     def joined(self) -> Halves:
         """All keys, ascending, once they are merged."""
-        if len(self._runs) == 1:
-            return self._runs[0]
-        joined = np.empty(self._size, np.uint64)
-        starts = np.cumsum([0, *(sum(edge[n + 1] - edge[n] for edge in self._edges) for n in self._parts)]).tolist()
+        starts = self._edges.sum(axis=1).tolist()
+        joined = np.empty(starts[-1], np.uint64)
 
         def copy(number: int) -> None:
             np.concatenate(self._part(number), out=joined[starts[number] : starts[number + 1]])

@@ -3,10 +3,12 @@
 import csv
 import io
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vesica import csvtext
 from vesica.csvtext import count_lines, first_record, split_records
 from vesica.errors import SubmissionRejected, VesicaError
 from vesica.intake import Intake
@@ -23,6 +25,12 @@ def written(rows, line_end, quoting):
     out = io.StringIO()
     csv.writer(out, lineterminator=line_end, quoting=quoting).writerows(rows)
     return out.getvalue().encode()
+
+
+@given(st.integers(1, 5), st.integers(0, 8), st.lists(st.booleans(), max_size=12))
+def test_places_are_found_where_they_lie_evenly_and_where_they_do_not(step, times, rest):
+    mask = np.array([*([False] * (step - 1) + [True]) * times, *rest], bool)
+    assert csvtext._places(mask).tolist() == [at for at, hit in enumerate(mask.tolist()) if hit]
 
 
 def read_in_blocks(data, columns, sizes):

@@ -31,6 +31,16 @@ def test_the_hash_of_many_values_at_once_is_that_of_each_alone(values):
     assert [row.tobytes() for row in hash_values(values)] == [cbc_mac(SECRET.value_key, value) for value in values]
 
 
+@given(st.integers(0, 40), st.integers(1, 5), st.integers(0, 6), st.integers(0, 2))
+def test_values_at_even_distances_are_hashed_like_any_others(width, gap, rows, shifted):
+    data = bytes(range(48, 96)) * 8
+    starts = np.arange(rows, dtype=np.int64) * (width + gap)
+    starts[shifted:] += 1  # the first distances may be even and the others not
+    values = [data[start : start + width] for start in starts.tolist()]
+    hashed = KeyedHash(SECRET).values(data, starts, starts + width)
+    assert [row.tobytes() for row in hashed] == [cbc_mac(SECRET.value_key, value) for value in values]
+
+
 def test_every_length_up_to_the_longest_value_is_hashed_right():
     values = [bytes([65 + n % 26]) * n for n in (*range(100), 4095, 4096)]
     assert [row.tobytes() for row in hash_values(values)] == [cbc_mac(SECRET.value_key, value) for value in values]

@@ -27,11 +27,11 @@ def logged(keys, sizes, first_line=2):
     return log
 
 
-@pytest.fixture(params=[(2**24, 2**17), (8, 4)], autouse=True)
+@pytest.fixture(params=[(2**24, 2**20, 2**17), (8, 4, 4), (4, 4, 8)], autouse=True)
 def cuts(request, monkeypatch):
-    """As shipped, and with chunks and parts so small that everything is cut."""
-    monkeypatch.setattr(unique, "_CHUNK_ROWS", request.param[0])
-    monkeypatch.setattr(unique, "_KEYS_AT_ONCE", request.param[1])
+    """As shipped, and with chunks, runs and parts so small that everything is cut."""
+    for name, size in zip(("_CHUNK_ROWS", "_RUN_ROWS", "_KEYS_AT_ONCE"), request.param, strict=True):
+        monkeypatch.setattr(unique, name, size)
 
 
 @settings(max_examples=150, deadline=None)
