@@ -66,6 +66,9 @@ def _front_door(results: Results) -> Iterator[Claim]:
             receive = results.values(Kind.DOOR, form, rows, "wall_s")
             text = f"front door, {size}: wall of raw / slower of (receive only, {label}) and (parse and key only)"
             yield Claim(text, paired(raw, receive, key), 1.4, most=True)
+        intake = results.values(Kind.WAY, "vesica-intake", rows, "wall_s")
+        text = f"front door, {size}: wall of raw / intake without a network (parse, key, sort and check)"
+        yield Claim(text, paired(raw, intake), 1.4, most=True)
         for name, bound in (("multipart", 1.3), ("sealed", 1.5)):
             ratio = paired(results.values(Kind.DOOR, name, rows, "wall_s"), raw)
             yield Claim(f"front door, {size}: wall of {name} / raw", ratio, bound, most=True)

@@ -52,6 +52,7 @@ _PLAIN: Final[dict[str, Sizes]] = {
     "limit-aes": (10**7, 10**7),
     "limit-sort": (10**7, 10**7),
     "limit-merge": (10**7, 10**7),
+    "vesica-intake": (MILLION, 10**8),
     "vesica-key": (MILLION, 10**8),
 }
 _EMAIL: Final[dict[str, Sizes]] = {

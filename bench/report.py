@@ -147,9 +147,10 @@ def _stages(results: Results) -> Iterator[str]:
 def _door(results: Results) -> Iterator[str]:
     for rows in SIZES:
         lines = [line for name in DOOR if (line := _door_line(results, name, rows))]
-        key = results.figure(Kind.WAY, "vesica-key", rows, "wall_s")
-        if key is not None:
-            lines.insert(1, ["parse and key only, no network", str(key.count), _short(key.median), *[""] * 6])
+        for name, label in (("vesica-intake", "intake"), ("vesica-key", "parse and key")):
+            alone = results.figure(Kind.WAY, name, rows, "wall_s")
+            if alone is not None:
+                lines.insert(2, [f"{label} only, no network", str(alone.count), _short(alone.median), *[""] * 6])
         if lines:
             yield f"## Through the front door, TLS 1.3: one party's {rows:,} rows"
             heads = [

@@ -73,6 +73,20 @@ def vesica_key(a: bytes, _: bytes, phases: Phases) -> int:
     return a.count(b"\n") - 1
 
 
+def vesica_intake(a: bytes, _: bytes, phases: Phases) -> int:
+    """All that is done to a submission's bytes, without a network: to sorted keys that are known to differ."""
+    from vesica.intake import Intake
+    from vesica.keys import KeySecret
+    from vesica.terms import KeyTerms
+    from vesica_enclave.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    intake = Intake(KeyTerms(), KeySecret())
+    with phases("intake"):
+        _feed(intake, a)
+        return intake.finish().rows
+
+
 def _feed(intake: Any, data: bytes) -> None:  # noqa: ANN401 (imported late)
     from vesica import limits
 
@@ -228,6 +242,7 @@ WAYS: Final[dict[str, Way]] = {
     "polars-join": Way("polars, own join", polars_join),
     "sample": Way("the enclave sample's way: pandas, text, Python sets", sample),
     "openmined-psi": Way("OpenMined PSI, cardinality", openmined_psi),
+    "vesica-intake": Way("Vesica: intake only, one file", vesica_intake, counts=False, files=1, phases_only=True),
     "vesica-key": Way("Vesica: parse and key only, one file", vesica_key, counts=False, files=1, phases_only=True),
     "limit-read": Way("limit: read memory", limit_read, counts=False, phases_only=True),
     "limit-newlines": Way("limit: find line ends", limit_newlines, counts=False),

@@ -116,7 +116,7 @@ def test_the_plan_measures_both_sides_of_every_ratio_in_the_same_group() -> None
     for group in plan.steps(plan.SIZES):
         names = {step.name for step in group}
         if names & {"raw", "multipart", "sealed"}:
-            assert {"stock", "discard", "raw", "vesica-key"} <= names
+            assert {"stock", "discard", "raw", "vesica-key", "vesica-intake"} <= names
         if names & {"duckdb", "polars-join", "sample", "openmined-psi", "polars-hash"}:
             assert "vesica" in names
 
