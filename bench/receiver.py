@@ -47,7 +47,10 @@ def main() -> int:
         proxy_headers=False,
         ssl_context_factory=lambda *_: tls_context(keys.tls, HOST),
     )
-    with socket.create_server((HOST, 0), backlog=16) as listener:
+    # As uvicorn makes it, or as a room does: with its protocol named, or every answer waits 40 ms for an ACK.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0 if stock else socket.IPPROTO_TCP) as listener:
+        listener.bind((HOST, 0))
+        listener.listen()
         print(f"receiver: ready at https://{HOST}:{listener.getsockname()[1]}", flush=True)
         asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
     return 0
