@@ -84,6 +84,8 @@ def _whole_story(results: Results) -> Iterator[Claim]:
 
 def _growth(results: Results) -> Iterator[Claim]:
     lines = (
+        (Kind.WAY, "vesica", "wall_s", "wall from bytes", MILLION, "1 M"),
+        (Kind.WAY, "vesica", "wall_s", "wall from bytes", _TEN, "10 M"),
         (Kind.WAY, "vesica", "cpu_s", "CPU from bytes", MILLION, "1 M"),
         (Kind.WAY, "vesica", "cpu_s", "CPU from bytes", _TEN, "10 M"),
         (Kind.WAY, "vesica", "extra_bytes", "memory from bytes", MILLION, "1 M"),
