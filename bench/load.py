@@ -7,30 +7,27 @@ how late the asker itself was woken, by the operating system alone. The files ar
 
 import argparse
 import contextlib
-import hashlib
-import http.client
 import json
 import multiprocessing
 import os
-import socket
-import ssl
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from bench.clocks import peak_bytes, resident_bytes
+from bench.door import PARTIES, Server, room
+from bench.sender import connect, read_answer
+
 ROWS: Final = 100_000_000
 ROW_BYTES: Final = 13  # an id of 12 characters and a line end
 ROWS_A_PIECE: Final = 20_000
-PARTIES: Final = ("alice", "bob")
 ASK_SECONDS: Final = 0.02  # from one question to the next
 OPEN_SECONDS_MAX: Final = 120.0
 REPEATS: Final = 7
@@ -38,60 +35,6 @@ REPEATS: Final = 7
 Sample = tuple[
     float, float, float
 ]  # when it was asked (monotonic seconds), ms to the answer, ms that the asker was late
-
-
-@dataclass(frozen=True)
-class Server:
-    """A room in a process of its own."""
-
-    host: str
-    port: int
-    pid: int
-
-
-def agreement() -> str:
-    """Two parties whose tokens are their names."""
-    parties = "".join(
-        f'[[parties]]\nname = "{name}"\ntoken_sha256 = "{hashlib.sha256(name.encode()).hexdigest()}"\nepsilon = "100"\n'
-        for name in PARTIES
-    )
-    return f'name = "bench"\n{parties}[releases]\nstatistics = ["intersection_cardinality"]\n'
-
-
-@contextlib.contextmanager
-def room() -> Iterator[Server]:
-    """A room behind TLS, as ``vesica serve`` runs it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "agreement.toml"
-        path.write_text(agreement())
-        command = [sys.executable, "-m", "vesica", "serve", str(path), "--port", "0"]
-        command += ["--attester", "insecure-software", "--allow-unhardened"]  # where it must be: on a machine with swap
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-            try:
-                assert server.stdout is not None
-                line = server.stdout.readline()
-                if not line:
-                    raise RuntimeError("the room did not start")
-                host, _, port = line.split()[-1].removeprefix("https://").rpartition(":")
-                yield Server(host, int(port), server.pid)
-            finally:
-                server.terminate()
-
-
-def connect(server: Server) -> ssl.SSLSocket:
-    """A TLS connection that checks nothing: what is measured is the room."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    raw = socket.create_connection((server.host, server.port), timeout=120)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return context.wrap_socket(raw)
-
-
-def answer(sock: ssl.SSLSocket) -> tuple[int, bytes]:
-    """Status and body of the next answer."""
-    response = http.client.HTTPResponse(sock)
-    response.begin()
-    return response.status, response.read()
 
 
 def csv(rows: int, first: int) -> Iterator[bytes]:
@@ -117,13 +60,13 @@ def send(server: Server, party: str, rows: int, first: int, told: "multiprocessi
         f"POST /submissions HTTP/1.1\r\nHost: room\r\nAuthorization: Bearer {party}\r\n"
         f"Content-Type: text/csv\r\nContent-Length: {size}\r\n\r\n"
     )
-    with connect(server) as sock:
+    with connect(server.port) as sock:
         begun = time.monotonic()
         sock.sendall(head.encode())
         for piece in csv(rows, first):
             sock.sendall(piece)
         sent = time.monotonic()
-        status, body = answer(sock)
+        status, body = read_answer(sock)
     if status != 201:
         raise RuntimeError(f"the room answered {status}: {body!r}")
     told.put({"begun": begun, "sent": sent, "accepted": time.monotonic()})
@@ -132,13 +75,13 @@ def send(server: Server, party: str, rows: int, first: int, told: "multiprocessi
 def ask(server: Server, stop: "multiprocessing.synchronize.Event", told: "multiprocessing.Queue[list[Sample]]") -> None:
     """Asks /healthz on one connection, again and again, until told to stop."""
     samples: list[Sample] = []
-    with connect(server) as sock:
+    with connect(server.port) as sock:
         due = time.monotonic()
         while not stop.is_set():
             time.sleep(max(0.0, due - time.monotonic()))
             begun = time.monotonic()
             sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: room\r\n\r\n")
-            if answer(sock)[0] != 200:
+            if read_answer(sock)[0] != 200:
                 raise RuntimeError("the room is not well")
             samples.append((begun, (time.monotonic() - begun) * 1e3, (begun - due) * 1e3))
             due = max(due + ASK_SECONDS, time.monotonic())
@@ -162,14 +105,6 @@ def figures(samples: Sequence[Sample]) -> dict[str, float]:
     }
 
 
-def resident_bytes(pid: int, name: str = "VmRSS") -> int:
-    """Memory of a process that is resident now, or (VmHWM) was at most."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise LookupError(f"no {name} in /proc")
-
-
 def descriptors(pid: int) -> int:
     """Open file descriptors of a process."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
@@ -177,10 +112,10 @@ def descriptors(pid: int) -> int:
 
 def _wait_until_open(server: Server) -> float:
     until = time.monotonic() + OPEN_SECONDS_MAX
-    with connect(server) as sock:
+    with connect(server.port) as sock:
         while time.monotonic() < until:
             sock.sendall(b"GET /room HTTP/1.1\r\nHost: room\r\n\r\n")
-            if b'"open"' in answer(sock)[1]:
+            if b'"open"' in read_answer(sock)[1]:
                 return time.monotonic()
             time.sleep(0.05)
     raise RuntimeError("the room does not open")
@@ -217,7 +152,7 @@ def busy(rows: int) -> dict[str, object]:
         samples = asked.get(timeout=60)
         watched.set()
         watcher.join()
-        peak = resident_bytes(server.pid, "VmHWM")
+        peak = peak_bytes(server.pid)
         for process in (asker, *senders):
             process.join()
     begun = min(one["begun"] for one in times)
@@ -248,12 +183,12 @@ def idle(connections: int = 500) -> dict[str, object]:
     with room() as server, contextlib.ExitStack() as held:
         before, files = resident_bytes(server.pid), descriptors(server.pid)
         for _ in range(connections):
-            held.enter_context(connect(server))
+            held.enter_context(connect(server.port))
         after = resident_bytes(server.pid)
-        sock = connect(server)
+        sock = connect(server.port)
         begun = time.monotonic()
         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: room\r\n\r\n")
-        assert answer(sock)[0] == 200
+        assert read_answer(sock)[0] == 200
         return {
             "memory": before,
             "descriptors": files,
@@ -272,9 +207,9 @@ def _seconds(command: Sequence[str]) -> float:
 
 def _first_answer_seconds() -> float:
     begun = time.monotonic()
-    with room() as server, connect(server) as sock:
+    with room() as server, connect(server.port) as sock:
         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: room\r\n\r\n")
-        assert answer(sock)[0] == 200
+        assert read_answer(sock)[0] == 200
         return time.monotonic() - begun
 
 
