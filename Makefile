@@ -43,10 +43,11 @@ reference-values: $(VENV)/.dev  ## what evidence must say, computed from the fil
 image:           ## the container image whose digest parties compare, in build/oci (Debian 12, root)
 	./enclave/oci/image.sh build/oci
 
-images: image    ## that image, its root file system, and the disk of a VM in build/cvm (Debian 12, root; installs what it needs)
+images: $(VENV)/.server         ## that image, its root file system, and the disk of a VM in build/cvm (Debian 12, root; installs what it needs)
+	PYTHONPATH=enclave $(BIN)/python -m vesica_images.check tools
+	./enclave/oci/image.sh build/oci
 	./enclave/oci/rootfs.sh build/oci
-	PYTHONPATH=enclave $(PYTHON) -m vesica_images.check --only tools
-	PYTHONPATH=enclave $(PYTHON) -m vesica_images.vm.build build/oci/rootfs build/cvm --cache build/cache
+	PYTHONPATH=enclave $(BIN)/python -m vesica_images.vm.build build/oci/rootfs build/cvm --cache "$${VESICA_CACHE:-$$HOME/.cache/vesica}"
 
 image-lock:      ## enclave/oci/debian.lock anew, from the packages that this machine's apt knows today
 	./enclave/oci/base.sh --refresh-lock
