@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.azure_evidence import SNP_FOLDER, TDX_FOLDER, real
+from support.edits import EDITS, edited
 from vesica_attestation._tpm.quote import parse_quote
 from vesica_attestation.azure.abi import parse_hcl, parse_runtime_claims
 from vesica_attestation.errors import Refused
 from vesica_attestation.evidence import Kind
 
 REAL = [real(SNP_FOLDER), real(TDX_FOLDER)]
-edits = st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=8)), max_size=6)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=140),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -23,15 +23,8 @@ values = st.recursive(
 names = st.sampled_from(["keys", "vm-configuration", "user-data", "secure-boot", "vmUniqueId", "kid", "n"])
 
 
-def edited(data: bytes, changes: list[tuple[int, bytes]]) -> bytes:
-    for offset, value in changes:
-        at = offset % (len(data) + 1)
-        data = data[:at] + value + data[at + len(value) :]
-    return data
-
-
 @settings(max_examples=1000)
-@given(st.sampled_from(REAL), edits)
+@given(st.sampled_from(REAL), EDITS)
 def test_a_real_hcl_report_with_edits(evidence, changes) -> None:
     with suppress(Refused):
         found = parse_hcl(edited(evidence.part("hcl_report"), changes))
@@ -40,7 +33,7 @@ def test_a_real_hcl_report_with_edits(evidence, changes) -> None:
 
 
 @settings(max_examples=1000)
-@given(st.sampled_from(REAL), edits)
+@given(st.sampled_from(REAL), EDITS)
 def test_a_real_quote_with_edits(evidence, changes) -> None:
     with suppress(Refused):
         assert len(parse_quote(Kind.AZURE, edited(evidence.part("quote_message"), changes)).extra_data) <= 64

@@ -6,20 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.edits import EDITS, edited
 from support.snp_evidence import CASES
 from vesica_attestation.errors import Refused
 from vesica_attestation.sev_snp.abi import REPORT_BYTES, Product, parse_report, parse_tcb
 from vesica_attestation.sev_snp.certificates import endorse
 
 CASE = CASES["turin-v5"]
-edits = st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=8)), max_size=6)
-
-
-def edited(data: bytes, changes: list[tuple[int, bytes]]) -> bytes:
-    for offset, value in changes:
-        at = offset % (len(data) + 1)
-        data = data[:at] + value + data[at + len(value) :]
-    return data
 
 
 @settings(max_examples=1500)
@@ -30,7 +23,7 @@ def test_any_bytes_as_a_report(data: bytes) -> None:
 
 
 @settings(max_examples=1500)
-@given(edits)
+@given(EDITS)
 def test_a_real_report_with_edits(changes: list[tuple[int, bytes]]) -> None:
     with suppress(Refused):
         report = parse_report(edited(CASE.report, changes))
@@ -46,7 +39,7 @@ def test_any_bytes_as_a_tcb(raw: bytes, product: Product) -> None:
 
 
 @settings(max_examples=1500, deadline=None)
-@given(edits)
+@given(EDITS)
 def test_a_real_certificate_with_edits_is_the_same_or_refused(changes: list[tuple[int, bytes]]) -> None:
     data = edited(CASE.der, changes)
     if data == CASE.der:

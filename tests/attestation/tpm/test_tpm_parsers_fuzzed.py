@@ -6,6 +6,7 @@ from functools import partial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.edits import EDITS, edited
 from support.tpm_evidence import AT, REPORT_DATA, FakeTpm
 from vesica_attestation import tpm
 from vesica_attestation._tpm.quote import parse_quote
@@ -24,18 +25,10 @@ PARSERS = {
     "attestation_key": parse_public,
     "event_log": parse_log,
 }
-edits = st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=8)), max_size=6)
-
-
-def edited(data: bytes, changes: list[tuple[int, bytes]]) -> bytes:
-    for offset, value in changes:
-        at = offset % (len(data) + 1)
-        data = data[:at] + value + data[at + len(value) :]
-    return data
 
 
 @settings(max_examples=1000)
-@given(st.sampled_from(sorted(PARSERS)), edits)
+@given(st.sampled_from(sorted(PARSERS)), EDITS)
 def test_a_right_part_with_edits(name, changes) -> None:
     with suppress(Refused):
         PARSERS[name](edited(RIGHT.part(name), changes))
@@ -52,7 +45,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @settings(max_examples=300)
-@given(st.sampled_from(sorted(PARSERS)), edits)
+@given(st.sampled_from(sorted(PARSERS)), EDITS)
 def test_right_evidence_with_an_edited_part_is_refused_or_says_the_same(name, changes) -> None:
     changed = edited(RIGHT.part(name), changes)
     with suppress(Refused):
