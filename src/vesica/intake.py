@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesica import unique
-from vesica.csvtext import Index, Records, check_lengths, count_lines, first_record, split_records
+from vesica.csvtext import Bytes, Index, Records, check_lengths, count_lines, first_record, split_records
 from vesica.errors import EmptyFile, EmptyValue, HeaderMismatch, NotUtf8, TooLarge, ValueTooLong
-from vesica.keys import KeyedHash, KeySecret, Words
+from vesica.evenrows import even_rows
+from vesica.keys import PADDING, KeyedHash, KeySecret, Words
 from vesica.limits import (
     BLOCK_BYTES,
     HEADER_BYTES_MAX,
@@ -49,14 +50,17 @@ class Intake:
     def __init__(self, terms: KeyTerms, secret: KeySecret) -> None:
         self._terms = terms
         self._hash = KeyedHash(secret)
-        self._waiting: list[bytes | memoryview] = []
-        self._waiting_bytes = 0
+        # Filled with numpy and not joined: numpy lets the event loop run meanwhile.
+        self._text: Bytes = np.empty(max(HEADER_BYTES_MAX, RECORD_BYTES_MAX) + BLOCK_BYTES + PADDING, np.uint8)
+        self._size = 0  # how much of it is filled
+        self._new = 0  # how much of that came since it was last worked through
         self._bytes = 0
         self._line = 1
         self._columns: tuple[int, ...] | None = None  # where each key column stands in the file; None before the header
         self._width = 0
         self._rows = 0
         self._keys = unique.KeyLog()
+        self._plain = len(terms.columns) == 1 and not terms.columns[0].normalise  # rows are keyed as they stand
 
     def feed(self, data: bytes) -> None:
         """More bytes of the file, of any size.
@@ -66,13 +70,14 @@ class Intake:
         self._bytes += len(data)
         if self._bytes > SUBMISSION_BYTES_MAX:
             raise TooLarge(f"more than {SUBMISSION_BYTES_MAX} bytes")
-        left = memoryview(data)
-        while left:
-            piece = left[: BLOCK_BYTES - self._waiting_bytes]
-            self._waiting.append(piece)
-            self._waiting_bytes += len(piece)
-            left = left[len(piece) :]
-            if self._waiting_bytes >= BLOCK_BYTES:
+        left = np.frombuffer(data, np.uint8)
+        while left.size:
+            piece = left[: BLOCK_BYTES - self._new]
+            self._text[self._size : self._size + piece.size] = piece
+            self._size += piece.size
+            self._new += piece.size
+            left = left[piece.size :]
+            if self._new >= BLOCK_BYTES:
                 self._take(final=False)
 
     def finish(self) -> Keys:
@@ -96,7 +101,16 @@ class Intake:
 
     def _take(self, *, final: bool) -> None:
         """Works through what is waiting; an incomplete last row waits on."""
-        block = b"".join(self._waiting)
+        self._new = 0  # only new bytes count, or a long rest would be worked through again at every feed
+        text = self._text[: self._size]
+        even = even_rows(text, VALUE_BYTES_MAX) if self._plain and self._columns is not None and not final else None
+        if even is not None:
+            self._count(even.count)
+            self._keys.append(self._hash.even(self._text, even), self._line)
+            self._line += even.count
+            self._rest(text[even.used :])
+            return
+        block = text.tobytes()
         if self._columns is None:
             block = self._header(block, final=final)
         if self._columns is not None and block:
@@ -109,8 +123,12 @@ class Intake:
                     f"a row of more than {RECORD_BYTES_MAX} bytes; most often a quote is opened here and never closed",
                     line=self._line,
                 )
-        self._waiting = [block] if block else []
-        self._waiting_bytes = 0  # only new bytes count, or a long rest would be worked through again at every feed
+        self._rest(np.frombuffer(block, np.uint8))
+
+    def _rest(self, text: Bytes) -> None:
+        """What is left of the text, to be continued."""
+        self._size = text.size
+        self._text[: text.size] = text
 
     def _header(self, block: bytes, *, final: bool) -> bytes:
         """Takes the first line off the block and checks it against the terms; no text is quoted back."""
@@ -135,14 +153,18 @@ class Intake:
         rows = len(records.starts)
         if rows == 0 or self._columns is None:
             return
-        self._rows += rows
-        if self._rows > SUBMISSION_ROWS_MAX:
-            raise TooLarge(f"more than {SUBMISSION_ROWS_MAX} rows")
+        self._count(rows)
         hashed = [
             self._hash_column(records, place, column)
             for place, column in zip(self._columns, self._terms.columns, strict=True)
         ]
-        self._keys.append(self._hash.rows(hashed), records)
+        self._keys.append(self._hash.rows(hashed), records.first_line, records.lines)
+
+    def _count(self, more: int) -> None:
+        """Counts rows, and bounds them."""
+        self._rows += more
+        if self._rows > SUBMISSION_ROWS_MAX:
+            raise TooLarge(f"more than {SUBMISSION_ROWS_MAX} rows")
 
     def _hash_column(self, records: Records, place: int, column: KeyColumn) -> Words:
         data, starts, ends = records.data, records.starts[:, place], records.ends[:, place]

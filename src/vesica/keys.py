@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 from numpy.typing import NDArray
 
 from vesica.csvtext import Index
+from vesica.evenrows import EvenRows
 
 Words = NDArray[np.uint64]  # shape (rows, 2), or (rows,) for one half: little-endian words of an AES block
 
 _BLOCK: Final = 16
 _FIRST: Final = 12  # bytes of text in the first AES block, before four bytes of length
-_PADDING: Final = bytes(_BLOCK)
+PADDING: Final = _BLOCK  # bytes behind a text, so that each AES block of it can be read whole
 # Entry n has ones in its first n bytes. complex128 is numpy's type of 16 aligned bytes: gathering those is several
 # times faster than gathering pairs or raw bytes. Nothing is ever calculated with them.
 _MASKS: Final = np.frombuffer(b"".join(b"\xff" * n + bytes(_BLOCK - n) for n in range(_BLOCK + 1)), np.complex128)
@@ -47,7 +48,7 @@ class KeyedHash:
 
     def values(self, data: bytes, starts: Index, ends: Index) -> Words:
         """Hashes of ``data[starts[i]:ends[i]]``, shape (rows, 2). starts, ends: shape (rows,); lengths below 2**32."""
-        padded = data + _PADDING
+        padded = data + bytes(PADDING)
         # Element i is the 16 bytes from byte i on: one gather reads an AES block of every row, aligned or not.
         blocks = np.ndarray((len(padded) - _BLOCK + 1,), f"V{_BLOCK}", padded, 0, (1,))
         lengths = ends - starts
@@ -67,6 +68,23 @@ class KeyedHash:
                 block ^= _rows_of(state, rows)
                 state.view(np.complex128)[rows, 0] = _encrypt(self._value_cipher, block).view(np.complex128)[:, 0]
             offset += _BLOCK
+        return state
+
+    def even(self, data: NDArray[np.uint8], rows: EvenRows) -> Words:
+        """``values`` of even rows. data: begins with them, and has ``PADDING`` more bytes, whatever they are."""
+
+        def text(offset: int, longest: int) -> Words:
+            blocks = np.ndarray((rows.count,), np.complex128, data, offset, (rows.length + 1,))
+            words: Words = blocks.copy().view("<u8").reshape(-1, 2)
+            _cut(words, min(rows.length - offset, longest))
+            return words
+
+        state = text(0, _FIRST)
+        state.view("<u4")[:, 3] = rows.length
+        state = _encrypt(self._value_cipher, state)
+        for offset in range(_FIRST, rows.length, _BLOCK):
+            state ^= text(offset, _BLOCK)
+            state = _encrypt(self._value_cipher, state)
         return state
 
     def rows(self, columns: list[Words]) -> Words:
@@ -91,12 +109,17 @@ def _text(blocks: NDArray[np.void], starts: Index, lengths: Index, longest: int)
     words: Words = _taken(blocks, starts).view("<u8").reshape(-1, 2)
     kept = np.minimum(lengths, longest)
     if kept.min() == kept.max():  # as in a list of ids of one width: one mask for all
-        for half, mask in enumerate(_MASKS.view("<u8").reshape(-1, 2)[kept[0]]):
-            if mask != _ALL_ONES:
-                words[:, half] &= mask
+        _cut(words, int(kept[0]))
         return words
     words &= _rows_of(_MASKS.view("<u8").reshape(-1, 2), kept)
     return words
+
+
+def _cut(words: Words, kept: int) -> None:
+    """Leaves zeros of each block behind its first ``kept`` bytes."""
+    for half, mask in enumerate(_MASKS.view("<u8").reshape(-1, 2)[kept]):
+        if mask != _ALL_ONES:
+            words[:, half] &= mask
 
 
 def _taken(blocks: NDArray[np.void], starts: Index) -> NDArray[np.void]:

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vesica import unique
-from vesica.csvtext import Records
 from vesica.errors import DuplicateRow
 
 WORD = st.integers(0, 2**64 - 1)
@@ -21,17 +20,18 @@ def logged(keys, sizes, first_line=2):
     at = 0
     for size in [*sizes, max(len(words), 1)]:
         piece = words[at : at + size]
-        nothing = np.zeros((len(piece), 1), np.int64)
-        log.append(piece, Records(b"", nothing, nothing, first_line + at, None, first_line + at + len(piece)))
+        log.append(piece, first_line + at)
         at += len(piece)
     return log
 
 
-@pytest.fixture(params=[(2**24, 2**20, 2**17), (8, 4, 4), (4, 4, 8)], autouse=True)
+@pytest.fixture(params=[(2**24, 2**17, 2), (8, 4, 1), (8, 2, 2), (4, 4, 5)], autouse=True)
 def cuts(request, monkeypatch):
-    """As shipped, and with chunks, runs and parts so small that everything is cut."""
-    for name, size in zip(("_CHUNK_ROWS", "_RUN_ROWS", "_KEYS_AT_ONCE"), request.param, strict=True):
-        monkeypatch.setattr(unique, name, size)
+    """As shipped, and with chunks and parts so small that everything is cut, for so many processors."""
+    chunk_rows, keys_at_once, processors = request.param
+    monkeypatch.setattr(unique, "_CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(unique, "_KEYS_AT_ONCE", keys_at_once)
+    monkeypatch.setattr(unique, "thread_count", lambda: processors)
 
 
 @settings(max_examples=150, deadline=None)
