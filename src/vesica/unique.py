@@ -4,7 +4,7 @@ A sort of the first 64 bits finds every pair that could be equal; only those are
 about n**2 / 2**65 pairs agree in 64 bits by chance (in one of 37 files of a billion rows), and n**2 / 2**129 in 128.
 
 Sorting begins when the whole file is there: one sort on all processors takes less of their time than runs that are
-sorted while it arrives, and then merged (docs/decisions/0010).
+sorted while it arrives, and then merged (docs/decisions/0009).
 
 Memory, per row: 16 bytes in the order of the file; while uniqueness is decided, 8 more, which are what stays.
 """
@@ -23,7 +23,8 @@ from vesica.threads import in_threads, thread_count
 Halves = NDArray[np.uint64]
 
 _CHUNK_ROWS: Final = 2**24  # an array of 256 MiB; the system fills it with memory as it fills with keys
-_KEYS_AT_ONCE: Final = 2**17  # what is copied and looked through at once: it stays in a processor's cache
+_COPIED_AT_ONCE: Final = 2**20  # rows; so many that two threads seldom share a huge page of 2 MiB that is new to both
+_KEYS_AT_ONCE: Final = 2**17  # what is looked through at once: it stays in a processor's cache
 _SUSPECTS_MAX: Final = 4096  # of one part; so many are not chance, and the first equal pair ends the matter
 
 
@@ -82,10 +83,10 @@ class KeyLog:
 
         def copy(start: int) -> None:
             chunk, at = divmod(start, _CHUNK_ROWS)
-            place = ordered[start : start + _KEYS_AT_ONCE]
+            place = ordered[start : start + _COPIED_AT_ONCE]
             place[:] = self._words[chunk][at : at + place.size, 0]
 
-        in_threads(copy, range(0, self._rows, _KEYS_AT_ONCE))  # a chunk is a whole number of such pieces
+        in_threads(copy, range(0, self._rows, _COPIED_AT_ONCE))  # a chunk is a whole number of such pieces
         _sort(ordered)
         return ordered
 

@@ -25,13 +25,12 @@ def logged(keys, sizes, first_line=2):
     return log
 
 
-@pytest.fixture(params=[(2**24, 2**17, 2), (8, 4, 1), (8, 2, 2), (4, 4, 5)], autouse=True)
+@pytest.fixture(params=[(2**24, 2**20, 2**17, 2), (8, 8, 4, 1), (8, 2, 2, 2), (4, 4, 1, 5)], autouse=True)
 def cuts(request, monkeypatch):
     """As shipped, and with chunks and parts so small that everything is cut, for so many processors."""
-    chunk_rows, keys_at_once, processors = request.param
-    monkeypatch.setattr(unique, "_CHUNK_ROWS", chunk_rows)
-    monkeypatch.setattr(unique, "_KEYS_AT_ONCE", keys_at_once)
-    monkeypatch.setattr(unique, "thread_count", lambda: processors)
+    for name, size in zip(("_CHUNK_ROWS", "_COPIED_AT_ONCE", "_KEYS_AT_ONCE"), request.param[:3], strict=True):
+        monkeypatch.setattr(unique, name, size)
+    monkeypatch.setattr(unique, "thread_count", lambda: request.param[3])
 
 
 @settings(max_examples=150, deadline=None)
