@@ -45,7 +45,7 @@ image:           ## the container image whose digest parties compare, in build/o
 
 images: $(VENV)/.server         ## that image, its root file system, and the disk of a VM in build/cvm (Debian 12, root; installs what it needs)
 	PYTHONPATH=enclave $(BIN)/python -m vesica_images.check tools
-	./enclave/oci/image.sh build/oci
+	$(MAKE) image
 	./enclave/oci/rootfs.sh build/oci
 	PYTHONPATH=enclave $(BIN)/python -m vesica_images.vm.build build/oci/rootfs build/cvm --cache "$${VESICA_CACHE:-$$HOME/.cache/vesica}"
 
