@@ -23,7 +23,7 @@ from vesica.threads import in_threads, thread_count
 Halves = NDArray[np.uint64]
 
 _CHUNK_ROWS: Final = 2**24  # an array of 256 MiB; the system fills it with memory as it fills with keys
-_COPIED_AT_ONCE: Final = 2**20  # rows; so many that two threads seldom share a huge page of 2 MiB that is new to both
+_PIECE_ROWS: Final = 2**20  # worked on at once; so many that two threads seldom share a new huge page of 2 MiB
 _KEYS_AT_ONCE: Final = 2**17  # what is looked through at once: it stays in a processor's cache
 _SUSPECTS_MAX: Final = 4096  # of one part; so many are not chance, and the first equal pair ends the matter
 
@@ -82,13 +82,21 @@ class KeyLog:
         ordered = np.empty(self._rows, np.uint64)
 
         def copy(start: int) -> None:
-            chunk, at = divmod(start, _CHUNK_ROWS)
-            place = ordered[start : start + _COPIED_AT_ONCE]
-            place[:] = self._words[chunk][at : at + place.size, 0]
+            words = self._piece(start)
+            ordered[start : start + len(words)] = words[:, 0]
 
-        in_threads(copy, range(0, self._rows, _COPIED_AT_ONCE))  # a chunk is a whole number of such pieces
+        in_threads(copy, self._pieces())
         _sort(ordered)
         return ordered
+
+    def _pieces(self) -> range:
+        """The row that each piece begins with."""
+        return range(0, self._rows, _PIECE_ROWS)
+
+    def _piece(self, start: int) -> Words:
+        """The keys of one piece; a chunk is a whole number of them."""
+        chunk, at = divmod(start, _CHUNK_ROWS)
+        return self._words[chunk][at : at + min(_PIECE_ROWS, self._rows - start)]
 
     def _decided(self, ordered: Halves, repeated: Halves) -> Halves:
         """The same, each once. What led to them goes first."""
@@ -104,8 +112,9 @@ class KeyLog:
     def _refuse_equal(self, suspects: Halves) -> None:
         """Compares the rows whose first halves are among ``suspects`` in file order, whole."""
         seen: dict[tuple[int, int], int] = {}
-        for start, words in zip(range(0, self._rows, _CHUNK_ROWS), self._words, strict=True):
-            for at in np.flatnonzero(np.isin(words[: self._rows - start, 0], suspects)).tolist():
+        for start in self._pieces():
+            words = self._piece(start)
+            for at in np.flatnonzero(np.isin(words[:, 0], suspects)).tolist():
                 row = start + at
                 first, second = words[at].tolist()
                 before = seen.setdefault((first, second), row)
@@ -139,7 +148,7 @@ def _repeated(ordered: Halves) -> Halves:
 
     def of_part(start: int) -> Halves:
         part = ordered[start : start + _KEYS_AT_ONCE + 1]  # with the first of the next
-        return part[1:][_repeats(part)][:_SUSPECTS_MAX]
+        return part[1:][_repeats(part)][:_SUSPECTS_MAX].copy()  # or the others would stay, too
 
     return np.concatenate([ordered[:0], *in_threads(of_part, range(0, ordered.size, _KEYS_AT_ONCE))])
 

@@ -28,7 +28,7 @@ def logged(keys, sizes, first_line=2):
 @pytest.fixture(params=[(2**24, 2**20, 2**17, 2), (8, 8, 4, 1), (8, 2, 2, 2), (4, 4, 1, 5)], autouse=True)
 def cuts(request, monkeypatch):
     """As shipped, and with chunks and parts so small that everything is cut, for so many processors."""
-    for name, size in zip(("_CHUNK_ROWS", "_COPIED_AT_ONCE", "_KEYS_AT_ONCE"), request.param[:3], strict=True):
+    for name, size in zip(("_CHUNK_ROWS", "_PIECE_ROWS", "_KEYS_AT_ONCE"), request.param[:3], strict=True):
         monkeypatch.setattr(unique, name, size)
     monkeypatch.setattr(unique, "thread_count", lambda: request.param[3])
 
