@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import data
 from bench.clocks import Phases, peak_bytes, reset_peak, resident_bytes
+from bench.noise import take_memory
 from bench.ways import WAYS, Way
 
 WARM_UP_ROWS = 1_000
@@ -21,6 +22,7 @@ def measure(way: Way, a: bytes, b: bytes) -> dict[str, object]:
     """What one run of a way costs."""
     way.run(data.csv(WARM_UP_ROWS, 0), data.csv(WARM_UP_ROWS, 1), Phases())
     gc.collect()
+    taken = take_memory(len(a))
     phases = Phases()
     before = resident_bytes()
     reset_peak()
@@ -35,6 +37,7 @@ def measure(way: Way, a: bytes, b: bytes) -> dict[str, object]:
         "cpu_s": cpu_seconds,
         "extra_bytes": max(0, peak_bytes() - before),
         "phases_cpu_s": phases.cpu_seconds,
+        "taking_s_a_gb": taken,
     }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.clocks import cpu_seconds, main_thread_seconds, peak_bytes, written_bytes
+from bench.noise import take_memory
 from bench.plan import ROOT
 from bench.sender import ask
 
@@ -123,6 +125,7 @@ def submission(form: str, descriptor: int, rows: int) -> dict[str, object]:
     with ExitStack() as stack:
         server = stack.enter_context(receiver(stock=form == "stock") if receives else room())
         one = stack.enter_context(sender(server, descriptor, PARTIES[0], "raw" if receives else form))
+        taken = take_memory(os.fstat(descriptor).st_size)
         cpu, loop, peak = cpu_seconds(server.pid), main_thread_seconds(server.pid), peak_bytes(server.pid)
         told = one.send()
         if not receives and told["answer"]["rows"] != rows:
@@ -136,6 +139,7 @@ def submission(form: str, descriptor: int, rows: int) -> dict[str, object]:
             "extra_bytes": peak_bytes(server.pid) - peak,
             "peak_bytes": peak_bytes(server.pid),
             "bytes": told["bytes"],
+            "taking_s_a_gb": taken,
         }
 
 
@@ -150,6 +154,7 @@ def story(descriptors: Sequence[int], truth: int) -> dict[str, object]:
             stack.enter_context(sender(server, descriptor, party, "raw"))
             for descriptor, party in zip(descriptors, PARTIES, strict=True)
         ]
+        taken = take_memory(os.fstat(descriptors[0]).st_size)
         cpu, peak, written = cpu_seconds(server.pid), peak_bytes(server.pid), written_bytes(server.pid)
         told = [one.send() for one in senders]
         question = json.dumps({"statistic": "intersection_cardinality", "epsilon": "50"}).encode()
@@ -167,6 +172,7 @@ def story(descriptors: Sequence[int], truth: int) -> dict[str, object]:
             "peak_bytes": peak_bytes(server.pid),
             "written_bytes": None if after is None or written is None else after - written,
             "bytes": sum(one["bytes"] for one in told),
+            "taking_s_a_gb": taken,
         }
 
 

@@ -5,6 +5,7 @@ import os
 import platform
 import ssl
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy as np
 
 _READ_BYTES: Final = 128 * 2**20
 _SORT_KEYS: Final = 2**21
+_TAKEN_BYTES_A_BYTE: Final = 25  # of a party's file: more than any way takes
+_TAKEN_BYTES_MAX: Final = 4 * 10**9
 _PACKAGES: Final = (
     "cryptography",
     "duckdb",
@@ -61,6 +64,19 @@ class Calibration:
         np.sort(self._keys)
         ended = time.perf_counter()
         return {"read_ms": (read - begun) * 1e3, "sort_ms": (ended - read) * 1e3, "load": os.getloadavg()[0]}
+
+
+def take_memory(file_bytes: int) -> float:
+    """Takes as much memory as a measurement with files of this size may need, and gives it back; seconds a GB.
+
+    A virtual machine may have told its host of memory that nobody used for some seconds (free page reporting). To have
+    it back then takes several times as long as clearing it does, and what a measurement pays of that depends on what
+    ran before it. So this is done before each, whatever is measured.
+    """
+    size = min(_TAKEN_BYTES_A_BYTE * file_bytes, _TAKEN_BYTES_MAX, available_bytes() // 4)
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-I", "-S", "-c", f"b'1' * {size}"], check=True)
+    return (time.perf_counter() - begun) / (size / 1e9)
 
 
 def machine() -> dict[str, Any]:

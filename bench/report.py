@@ -63,6 +63,12 @@ def _about(results: Results) -> str:
             f"sorting 2 Mi keys {sort}; stolen by the hypervisor median {statistics.median(stolen):.1%}, at most "
             f"{max(stolen):.1%}; load median {statistics.median(load):.1f}, at most {max(load):.1f}."
         )
+    taken = [one["taking_s_a_gb"] for one in results.records if "taking_s_a_gb" in one]
+    if taken:
+        lines.append(
+            f"Before each measurement memory was taken and given back, {_spread([1e3 * one for one in taken])} a GB: "
+            "the host of a virtual machine may have to find it first, or it would in the middle of what is measured."
+        )
     lines.append(
         "MB and GB are powers of ten. CPU is user and system time of all threads. Extra memory is the peak above what "
         "was resident before, the inputs in memory. n: how many repetitions; medians of them."

@@ -1,14 +1,17 @@
-"""Receiving and working at the same time: while a thread works through one block, the event loop receives the next.
+"""Receiving and working at the same time: while a thread works through some blocks, the event loop receives the next.
 
 So a submission takes about as long as the slower of the two, not as their sum.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from vesica.limits import HANDED_OVER_MAX
 
 T = TypeVar("T")
 
@@ -36,30 +39,63 @@ class Stage:
 
     async def run(self, work: Callable[[], T]) -> T:
         """What ``work`` returns or raises. When this is cancelled the work that has begun goes on to its end."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return await self._begin(work)
 
     async def each(self, pieces: AsyncGenerator[T, None], work: Callable[[T], None]) -> None:
-        """Calls ``work`` on every piece, one after the other, while the next piece is on its way.
+        """Calls ``work`` on every piece, one after the other, while the next pieces are on their way.
 
-        At most two pieces are held: one that is worked on and one that waits. What ``work`` raises is raised at once,
-        also while the sender pauses; what ``pieces`` raises, once the piece before is worked through. So of several
-        faults in a file the first is told.
+        At most ``HANDED_OVER_MAX`` are with the thread, and one more is held: so neither waits for the other where one
+        of the two is slow for a moment. What ``work`` raises is raised at once, also while the sender pauses, and
+        nothing behind that piece is worked on; what ``pieces`` raises, once the pieces before are worked through. So of
+        several faults in a file the first is told.
         """
+        failed = False
+
+        def in_turn(piece: T) -> None:
+            nonlocal failed
+            if not failed:
+                try:
+                    work(piece)
+                except BaseException:
+                    failed = True
+                    raise
 
         async def receive() -> T | None:
             return await anext(pieces, None)
 
+        working: deque[asyncio.Future[None]] = deque()
         async with aclosing(pieces):
             receiving = asyncio.ensure_future(receive())
             try:
-                while (piece := await receiving) is not None:
+                while (piece := await _next(receiving, working)) is not None:
+                    working.append(self._begin(partial(in_turn, piece)))
                     receiving = asyncio.ensure_future(receive())
-                    await self.run(partial(work, piece))
             finally:
+                failed = True  # what the thread has is cancelled piece by piece: without this it might skip one
                 receiving.cancel()
+                for given_up in working:
+                    given_up.cancel()  # also one that is done, or asyncio would log what nobody asks it for
                 await asyncio.gather(receiving, return_exceptions=True)
+
+    def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def end(self, last: Callable[[], None]) -> None:
         """Lets the thread go, once it has done what it is doing, and then ``last``. Does not wait."""
         self._pool.submit(last)
         self._pool.shutdown(wait=False)
+
+
+async def _next(receiving: asyncio.Future[T | None], working: deque[asyncio.Future[None]]) -> T | None:
+    """The piece that is received, once there is a place for it in ``working``, and that empties from the left.
+
+    Raises what a piece there raised, or else what ``receiving`` raised. Before that, and before the end, all are done.
+    """
+    while True:
+        while working and working[0].done():
+            working.popleft().result()
+        over = receiving.done() and (receiving.exception() is not None or receiving.result() is None)
+        if receiving.done() and len(working) < (1 if over else HANDED_OVER_MAX):
+            return receiving.result()
+        awaited: list[asyncio.Future[Any]] = [] if receiving.done() else [receiving]
+        await asyncio.wait([*awaited, *list(working)[:1]], return_when=asyncio.FIRST_COMPLETED)

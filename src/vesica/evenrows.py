@@ -39,7 +39,7 @@ def even_rows(text: NDArray[np.uint8], longest: int) -> EvenRows | None:
     length = int(first[0])
     step = length + 1
     count = text.size // step
-    if not (text == _LF)[length::step].all() or _count(text.view(np.int8) < _PLAIN) != count:
+    if not (text[length::step] == _LF).all() or _count(text.view(np.int8) < _PLAIN) != count:
         return None
     return EvenRows(count, length)
 

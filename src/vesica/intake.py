@@ -3,8 +3,8 @@
 ``Intake(terms, secret)``, then ``feed`` any number of times, then ``finish`` once; after any error the object is
 useless and is thrown away. It does no input or output and knows no party: it can be tested with bytes alone.
 
-Memory, per row: 16 bytes of keys while bytes arrive, 8 more while uniqueness is decided, 8 afterwards; and 4 for the
-line of each row in blocks whose values hold line ends.
+Memory, per row: 20 bytes of keys until their uniqueness is decided, 8 afterwards; and 4 for the line of each row in
+blocks whose values hold line ends.
 """
 
 from dataclasses import dataclass

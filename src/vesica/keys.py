@@ -76,11 +76,12 @@ class KeyedHash:
         def text(offset: int, longest: int) -> Words:
             blocks = np.ndarray((rows.count,), np.complex128, data, offset, (rows.length + 1,))
             words: Words = blocks.copy().view("<u8").reshape(-1, 2)
-            _cut(words, min(rows.length - offset, longest))
+            if rows.length - offset < longest:
+                _cut(words, rows.length - offset)
             return words
 
         state = text(0, _FIRST)
-        state.view("<u4")[:, 3] = rows.length
+        state.view("<u4")[:, 3] = rows.length  # in place of the text behind the first bytes, if there is more
         state = _encrypt(self._value_cipher, state)
         for offset in range(_FIRST, rows.length, _BLOCK):
             state ^= text(offset, _BLOCK)

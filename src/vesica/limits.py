@@ -22,8 +22,9 @@ SUBMISSION_BYTES_MAX: Final = 16 * 2**30
 SUBMISSION_ROWS_MAX: Final = 2**30
 VALUE_BYTES_MAX: Final = 4 * 2**10  # an id longer than this is a mistake; it also bounds the work of keying a block
 HEADER_BYTES_MAX: Final = 16 * 2**10
-BLOCK_BYTES: Final = 2**19  # what is parsed at once: large enough for numpy, small enough for a processor's cache
-HANDED_OVER_BYTES: Final = 2**21  # what the event loop hands to a submission's thread at once
+BLOCK_BYTES: Final = 2**21  # parsed at once: the fewer blocks, the less often a thread waits for the interpreter's lock
+HANDED_OVER_BYTES: Final = BLOCK_BYTES  # what the event loop hands to a submission's thread at once
+HANDED_OVER_MAX: Final = 8  # how many of those are with the thread at once
 RECORD_BYTES_MAX: Final = 2**18  # most often met by a quote that is never closed
 
 # A room

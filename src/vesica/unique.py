@@ -1,16 +1,23 @@
 """Whether all keys of a submission are different, decided at 128 bits, and their sorted first halves.
 
-A sort of the first 64 bits finds every pair that could be equal; only those are compared whole. With n different ids
-about n**2 / 2**65 pairs agree in 64 bits by chance (in one of 37 files of a billion rows), and n**2 / 2**129 in 128.
+A sort of the first halves finds every pair that could be equal; only those are looked at again, by what was kept in
+the order of the file: second halves, and ``tags``, which are 32 of the 64 bits of the first half. Equal keys always are
+found. With n rows, about n**2 / 2**65 pairs agree in the first half by chance (in one of 37 files of a billion rows),
+n**2 / 2**129 in the whole key. In n**3 / 2**160 cases two rows agree in the first half, and a third has their tag and
+the second half of one: it is taken for equal. For any file that a room takes, that is less likely than the case before
+(docs/decisions/0012).
 
 Sorting begins when the whole file is there: one sort on all processors takes less of their time than runs that are
 sorted while it arrives, and then merged (docs/decisions/0009).
 
-Memory, per row: 16 bytes in the order of the file; while uniqueness is decided, 8 more, which are what stays.
+Memory, per row: 20 bytes until uniqueness is decided, 8 afterwards. First halves go from the order of the file to that
+of their values chunk by chunk, so that there are never two of all of them.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -21,11 +28,11 @@ from vesica.keys import Words
 from vesica.threads import in_threads, thread_count
 
 Halves = NDArray[np.uint64]
+Tags = NDArray[np.uint32]
 
-_CHUNK_ROWS: Final = 2**24  # an array of 256 MiB; the system fills it with memory as it fills with keys
-_PIECE_ROWS: Final = 2**20  # worked on at once; so many that two threads seldom share a new huge page of 2 MiB
-_KEYS_AT_ONCE: Final = 2**17  # what is looked through at once: it stays in a processor's cache
-_SUSPECTS_MAX: Final = 4096  # of one part; so many are not chance, and the first equal pair ends the matter
+_CHUNK_ROWS: Final = 2**21  # so many that the system fills a chunk in huge pages, so few that one more is no matter
+_KEYS_AT_ONCE: Final = 2**17  # looked through at once: it stays in a processor's cache. A chunk is a whole number of it
+_SUSPECTS_MAX: Final = 64  # different ones, of so many keys; more are not chance, and one equal pair ends the matter
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,9 @@ class KeyLog:
     """Keys in the order of the file, until their uniqueness is decided; then it is empty."""
 
     def __init__(self) -> None:
-        self._words: list[Words] = []
+        self._firsts: list[Halves] = []  # chunks, as are the next two
+        self._seconds: list[Halves] = []
+        self._tags: list[Tags] = []
         self._rows = 0
         self._lines: list[_Lines] = []
 
@@ -55,9 +64,14 @@ class KeyLog:
         while len(words):
             at = self._rows % _CHUNK_ROWS
             if at == 0:
-                self._words.append(np.empty((_CHUNK_ROWS, 2), np.uint64))
+                self._firsts.append(np.empty(_CHUNK_ROWS, np.uint64))
+                self._seconds.append(np.empty(_CHUNK_ROWS, np.uint64))
+                self._tags.append(np.empty(_CHUNK_ROWS, np.uint32))
             piece, words = words[: _CHUNK_ROWS - at], words[_CHUNK_ROWS - at :]
-            self._words[-1][at : at + len(piece)] = piece
+            here = slice(at, at + len(piece))
+            self._firsts[-1][here] = piece[:, 0]
+            self._seconds[-1][here] = piece[:, 1]
+            self._tags[-1][here] = self._firsts[-1][here]  # the lower half of it
             self._rows += len(piece)
 
     def distinct(self) -> Halves:
@@ -74,29 +88,15 @@ class KeyLog:
         ordered = self._ordered()
         repeated = _repeated(ordered)
         if repeated.size:
-            self._refuse_equal(repeated)
+            self._refuse_equal(np.unique(_tags(repeated)))
         return self._decided(ordered, repeated)
 
     def _ordered(self) -> Halves:
-        """First halves, ascending."""
-        ordered = np.empty(self._rows, np.uint64)
-
-        def copy(start: int) -> None:
-            words = self._piece(start)
-            ordered[start : start + len(words)] = words[:, 0]
-
-        in_threads(copy, self._pieces())
-        _sort(ordered)
-        return ordered
-
-    def _pieces(self) -> range:
-        """The row that each piece begins with."""
-        return range(0, self._rows, _PIECE_ROWS)
-
-    def _piece(self, start: int) -> Words:
-        """The keys of one piece; a chunk is a whole number of them."""
-        chunk, at = divmod(start, _CHUNK_ROWS)
-        return self._words[chunk][at : at + min(_PIECE_ROWS, self._rows - start)]
+        """First halves, ascending; their chunks are gone then."""
+        chunks, self._firsts = self._firsts, []
+        if chunks:
+            chunks[-1] = chunks[-1][: (self._rows - 1) % _CHUNK_ROWS + 1]
+        return _sorted(chunks)
 
     def _decided(self, ordered: Halves, repeated: Halves) -> Halves:
         """The same, each once. What led to them goes first."""
@@ -105,19 +105,21 @@ class KeyLog:
 
     def clear(self) -> None:
         """Lets go of everything, array by array: to free gigabytes in one go would hold up every other thread."""
-        for arrays in (self._words, self._lines):
+        for arrays in (self._firsts, self._seconds, self._tags, self._lines):
             while arrays:
                 arrays.pop()
 
-    def _refuse_equal(self, suspects: Halves) -> None:
-        """Compares the rows whose first halves are among ``suspects`` in file order, whole."""
+    def _refuse_equal(self, suspected: Tags) -> None:
+        """Compares the rows whose tags are ``suspected``, ascending, in file order."""
         seen: dict[tuple[int, int], int] = {}
-        for start in self._pieces():
-            words = self._piece(start)
-            for at in np.flatnonzero(np.isin(words[:, 0], suspects)).tolist():
-                row = start + at
-                first, second = words[at].tolist()
-                before = seen.setdefault((first, second), row)
+        for start in range(0, self._rows, _KEYS_AT_ONCE):
+            chunk, at = divmod(start, _CHUNK_ROWS)
+            here = slice(at, at + min(_KEYS_AT_ONCE, self._rows - start))
+            tags, seconds = self._tags[chunk][here], self._seconds[chunk][here]
+            nearest = suspected[np.minimum(np.searchsorted(suspected, tags), suspected.size - 1)]
+            for place in np.flatnonzero(nearest == tags).tolist():
+                row = start + place
+                before = seen.setdefault((int(tags[place]), int(seconds[place])), row)
                 if before != row:
                     raise DuplicateRow(
                         f"the key of this row stands on line {self._line(before)} already; each may stand once "
@@ -129,18 +131,44 @@ class KeyLog:
         return self._lines[bisect_right(self._lines, row, key=lambda lines: lines.row) - 1].line(row)
 
 
-def _sort(keys: Halves) -> None:
-    """Sorts in place, on all processors: they part the keys into lower and higher ones until there is one part each."""
-    parts = [keys]
-    while len(parts) < thread_count() and parts[0].size > _KEYS_AT_ONCE:
-        in_threads(_part, parts)
-        parts = [half for part in parts for half in np.split(part, [part.size // 2])]
-    in_threads(np.ndarray.sort, parts)
+def _tags(firsts: Halves) -> Tags:
+    return firsts.astype(np.uint32)  # the lower half
 
 
-def _part(keys: Halves) -> None:
-    """Puts the lower half of some keys before the higher one."""
-    keys.partition(keys.size // 2)
+def _sorted(chunks: list[Halves]) -> Halves:
+    """All keys of some chunks, ascending. Works on all processors, and lets go of the chunks as it goes.
+
+    Keys are uniform, so equal parts of their range hold about equally many; each processor sorts one part.
+    """
+    parts = thread_count()
+    bounds = [np.uint64(2**64 * part // parts) for part in range(1, parts)]
+    cuts = in_threads(partial(_parted, bounds=bounds), chunks)
+    sizes = np.array([np.diff([0, *cut, chunk.size]) for cut, chunk in zip(cuts, chunks, strict=True)], np.int64)
+    # Part after part, and in each chunk after chunk.
+    places = np.append(0, np.cumsum(sizes.T)).reshape(-1)
+    ordered = np.empty(int(places[-1]), np.uint64)
+
+    def move(number: int) -> None:
+        for part, keys in enumerate(np.split(chunks[number], cuts[number])):
+            at = places[part * len(chunks) + number]
+            ordered[at : at + keys.size] = keys
+        chunks[number] = ordered[:0]
+
+    in_threads(move, range(len(chunks)))
+    in_threads(np.ndarray.sort, np.split(ordered, places[:: max(len(chunks), 1)][1:-1]))
+    return ordered
+
+
+def _parted(keys: Halves, bounds: Sequence[np.uint64]) -> list[int]:
+    """Puts the keys below each bound before the others; where each such part ends. bounds: ascending."""
+    if not bounds:
+        return []
+    middle = len(bounds) // 2
+    at = int(np.count_nonzero(keys < bounds[middle]))
+    if 0 < at < keys.size:
+        keys.partition(at)
+    above = _parted(keys[at:], bounds[middle + 1 :])
+    return [*_parted(keys[:at], bounds[:middle]), at, *(at + cut for cut in above)]
 
 
 def _repeated(ordered: Halves) -> Halves:
@@ -148,7 +176,7 @@ def _repeated(ordered: Halves) -> Halves:
 
     def of_part(start: int) -> Halves:
         part = ordered[start : start + _KEYS_AT_ONCE + 1]  # with the first of the next
-        return part[1:][_repeats(part)][:_SUSPECTS_MAX].copy()  # or the others would stay, too
+        return np.unique(part[1:][_repeats(part)])[:_SUSPECTS_MAX].copy()  # or the others would stay, too
 
     return np.concatenate([ordered[:0], *in_threads(of_part, range(0, ordered.size, _KEYS_AT_ONCE))])
 

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from vesica_routes import overlap
 from vesica_routes.overlap import Stage, blocks
 
 
@@ -41,29 +42,84 @@ def test_every_piece_is_worked_on_once_in_order_and_in_one_thread():
     assert seen[0][1] != threading.get_ident()
 
 
-def test_the_next_piece_is_taken_while_one_is_worked_on_and_none_beyond_it():
-    taken, two_taken, may_go_on = [], asyncio.Event(), threading.Event()
+def test_pieces_are_taken_while_one_is_worked_on_but_no_more_than_stated(monkeypatch):
+    monkeypatch.setattr(overlap, "HANDED_OVER_MAX", 2)
+    taken, all_taken, may_go_on = [], asyncio.Event(), threading.Event()
 
     async def pieces():
-        for number in range(5):
+        for number in range(6):
             taken.append(number)
-            if len(taken) == 2:
-                two_taken.set()
+            if len(taken) == 3:
+                all_taken.set()
             yield bytes([number])
 
     async def scenario():
         stage = Stage()
         working = asyncio.ensure_future(stage.each(pieces(), lambda _: may_go_on.wait(20)))
-        await two_taken.wait()
+        await all_taken.wait()
         for _ in range(20):
             await asyncio.sleep(0.001)
-        assert taken == [0, 1]
+        assert taken == [0, 1, 2]  # two are with the thread, and one is held
         may_go_on.set()
         await working
         stage.end(lambda: None)
 
     run(scenario)
-    assert taken == [0, 1, 2, 3, 4]
+    assert taken == [0, 1, 2, 3, 4, 5]
+
+
+def test_nothing_behind_a_fault_is_worked_on_though_the_thread_has_it_already():
+    seen, all_handed_over = [], threading.Event()
+
+    async def pieces():
+        for number in range(4):
+            yield number
+        all_handed_over.set()
+        await asyncio.Event().wait()
+
+    def refuse_the_second(number):
+        assert all_handed_over.wait(20)
+        seen.append(number)
+        if number == 1:
+            raise ValueError("bad")
+
+    async def scenario():
+        stage = Stage()
+        with pytest.raises(ValueError, match="bad"):
+            await stage.each(pieces(), refuse_the_second)
+        await stage.run(lambda: None)  # whatever the thread had before this is over
+        stage.end(lambda: None)
+
+    run(scenario)
+    assert seen == [0, 1]
+
+
+def test_when_a_submission_is_given_up_what_waits_is_not_worked_on():
+    seen, may_go_on, ended, all_handed_over = [], threading.Event(), threading.Event(), asyncio.Event()
+
+    async def pieces():
+        for number in range(3):
+            yield number
+        all_handed_over.set()
+        await asyncio.Event().wait()
+
+    def work(piece):
+        seen.append(piece)
+        assert may_go_on.wait(20)
+
+    async def scenario():
+        stage = Stage()
+        working = asyncio.ensure_future(stage.each(pieces(), work))
+        await all_handed_over.wait()
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        stage.end(ended.set)
+        may_go_on.set()
+        await asyncio.to_thread(ended.wait, 20)
+
+    run(scenario)
+    assert seen == [0]
 
 
 def test_a_fault_in_a_piece_is_told_while_the_sender_pauses():
