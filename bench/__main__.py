@@ -44,7 +44,11 @@ def _run(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--rows", type=_sizes, default=plan.SIZES, metavar="N,N", help="sizes (default: 1e4 to 1e8)")
     parser.add_argument("--only", nargs="+", default=(), choices=names, metavar="NAME", help=f"of {', '.join(names)}")
-    parser.add_argument("--repetitions", type=int, help="of everything (default: 5, or 3 of what takes over a minute)")
+    parser.add_argument(
+        "--repetitions",
+        type=int,
+        help="of everything (default: 5; 3 of what takes over a minute, 15 of short submissions)",
+    )
     parser.add_argument("--full", action="store_true", help="also what takes long")
     parser.add_argument("--resume", action="store_true", help="go on with the file that is there")
     parser.add_argument("--output", type=Path, help="the JSON (default: bench/results/DATE.json)")

@@ -16,7 +16,7 @@ from typing import Any, Final
 from bench import data, door
 from bench.data import Ids
 from bench.noise import Calibration, Stolen, available_bytes
-from bench.plan import LONG_SECONDS, REPETITIONS, REPETITIONS_OF_LONG, ROOT, Kind, Step
+from bench.plan import LONG_SECONDS, REPETITIONS, REPETITIONS_OF_LONG, REPETITIONS_OF_SHORT, ROOT, Kind, Step
 from bench.results import Record, Results
 from bench.ways import WAYS
 
@@ -36,7 +36,7 @@ def run(groups: Sequence[Sequence[Step]], results: Results, path: Path, repetiti
     finished = 0
     for group in groups:
         with _inputs(group[0].rows, group[0].ids) if _needs_files(group) else _nothing() as files:
-            for repetition in range(repetitions or REPETITIONS):
+            for repetition in range(repetitions or REPETITIONS_OF_SHORT):
                 for step in group:
                     if repetition < _wanted(step, results, repetitions) and not results.done(step, repetition):
                         record = _one(step, repetition, files, results, calibration)
@@ -56,7 +56,9 @@ def _wanted(step: Step, results: Results, asked: int | None) -> int:
     if asked is not None:
         return asked
     first = results.values(step.kind, step.name, step.rows, "wall_s", step.ids).get(0, 0.0)
-    return REPETITIONS_OF_LONG if first > LONG_SECONDS else REPETITIONS
+    if first > LONG_SECONDS:
+        return REPETITIONS_OF_LONG
+    return REPETITIONS_OF_SHORT if step.short else REPETITIONS
 
 
 def _one(step: Step, repetition: int, files: Sequence[int], results: Results, calibration: Calibration) -> Record:
