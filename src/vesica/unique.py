@@ -88,7 +88,7 @@ class KeyLog:
         ordered = self._ordered()
         repeated = _repeated(ordered)
         if repeated.size:
-            self._refuse_equal(np.unique(_tags(repeated)))
+            self._refuse_equal(np.sort(_tags(repeated)))
         return self._decided(ordered, repeated)
 
     def _ordered(self) -> Halves:
@@ -101,7 +101,7 @@ class KeyLog:
     def _decided(self, ordered: Halves, repeated: Halves) -> Halves:
         """The same, each once. What led to them goes first."""
         self.clear()
-        return ordered[np.append(True, ~_repeats(ordered))] if repeated.size else ordered
+        return _each_once(ordered) if repeated.size else ordered
 
     def clear(self) -> None:
         """Lets go of everything, array by array: to free gigabytes in one go would hold up every other thread."""
@@ -176,9 +176,16 @@ def _repeated(ordered: Halves) -> Halves:
 
     def of_part(start: int) -> Halves:
         part = ordered[start : start + _KEYS_AT_ONCE + 1]  # with the first of the next
-        return np.unique(part[1:][_repeats(part)])[:_SUSPECTS_MAX].copy()  # or the others would stay, too
+        again = part[1:][_repeats(part)]
+        return _each_once(again)[:_SUSPECTS_MAX].copy() if again.size else again  # a copy, or the others would stay
 
     return np.concatenate([ordered[:0], *in_threads(of_part, range(0, ordered.size, _KEYS_AT_ONCE))])
+
+
+def _each_once(ordered: Halves) -> Halves:
+    """The same, without what repeats. Not empty. (``np.unique`` would load a module: too late in a sealed room.)"""
+    once: Halves = ordered[np.append(True, ~_repeats(ordered))]
+    return once
 
 
 def _repeats(ordered: Halves) -> NDArray[np.bool_]:
