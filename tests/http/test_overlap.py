@@ -24,6 +24,11 @@ async def sent(*pieces, then=None):
         await then
 
 
+async def for_ever(begun):
+    begun.set()
+    await asyncio.Event().wait()
+
+
 async def failing(error):
     raise error
 
@@ -71,12 +76,6 @@ def test_pieces_are_taken_while_one_is_worked_on_but_no_more_than_stated(monkeyp
 def test_nothing_behind_a_fault_is_worked_on_though_the_thread_has_it_already():
     seen, all_handed_over = [], threading.Event()
 
-    async def pieces():
-        for number in range(4):
-            yield number
-        all_handed_over.set()
-        await asyncio.Event().wait()
-
     def refuse_the_second(number):
         assert all_handed_over.wait(20)
         seen.append(number)
@@ -86,7 +85,7 @@ def test_nothing_behind_a_fault_is_worked_on_though_the_thread_has_it_already():
     async def scenario():
         stage = Stage()
         with pytest.raises(ValueError, match="bad"):
-            await stage.each(pieces(), refuse_the_second)
+            await stage.each(sent(0, 1, 2, 3, then=for_ever(all_handed_over)), refuse_the_second)
         await stage.run(lambda: None)  # whatever the thread had before this is over
         stage.end(lambda: None)
 
@@ -97,19 +96,13 @@ def test_nothing_behind_a_fault_is_worked_on_though_the_thread_has_it_already():
 def test_when_a_submission_is_given_up_what_waits_is_not_worked_on():
     seen, may_go_on, ended, all_handed_over = [], threading.Event(), threading.Event(), asyncio.Event()
 
-    async def pieces():
-        for number in range(3):
-            yield number
-        all_handed_over.set()
-        await asyncio.Event().wait()
-
     def work(piece):
         seen.append(piece)
         assert may_go_on.wait(20)
 
     async def scenario():
         stage = Stage()
-        working = asyncio.ensure_future(stage.each(pieces(), work))
+        working = asyncio.ensure_future(stage.each(sent(0, 1, 2, then=for_ever(all_handed_over)), work))
         await all_handed_over.wait()
         working.cancel()
         with pytest.raises(asyncio.CancelledError):

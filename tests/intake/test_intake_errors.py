@@ -5,7 +5,6 @@ import pytest
 from vesica import errors, limits
 from vesica.intake import Intake
 from vesica.keys import KeySecret
-from vesica.limits import BLOCK_BYTES
 from vesica.terms import Duplicates, KeyColumn, KeyTerms, Normaliser
 
 ONE = KeyTerms()
@@ -55,7 +54,7 @@ FAULTS = [
     (TWO, b"born,name\na,b\nc,d\na ,b\n", errors.DuplicateRow, 4, None),
     (ONE, b"id\na\n" + b"secret" * 1000 + b"\n", errors.ValueTooLong, 3, None),
     (ONE, b'id\na\n"' + b"secret\n" * 200_000, errors.BadQuote, 3, None),
-    (ONE, b'id\na\n"' + b"secret\n" * (2 * BLOCK_BYTES // 7), errors.ValueTooLong, 3, None),
+    (ONE, b'id\na\n"' + b"secret\n" * (2 * limits.BLOCK_BYTES // 7), errors.ValueTooLong, 3, None),
     (ONE, b"i" * 20_000 + b"\na\n", errors.HeaderMismatch, 1, None),
 ]
 
